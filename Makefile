@@ -1,0 +1,70 @@
+# Everything starts here: `make` lists the targets. Each target sets up .venv from nothing; a second call installs nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+TORCH := torch==2.13.0
+# On a machine whose pip would fetch the CUDA build of torch: make setup TORCH_INDEX=<address of a CPU index>
+TORCH_INDEX ?=
+FOUND := $(shell for name in python3.12 python3.11 python3; do \
+	if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; \
+	then command -v "$$name"; break; fi; done)
+
+# Nothing reports to anyone.
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export HF_HUB_OFFLINE := 1
+export ITERATIVE_DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help setup demo test check format code serve lock
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/' | expand -t 12
+
+setup: $(VENV)/.ready  ## .venv with every package at its locked version (5 GB, 3 to 10 minutes)
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@if [ -z "$(FOUND)" ]; then \
+		echo "no Python 3.11 or 3.12 found as python3.12, python3.11 or python3: install one (Debian, Ubuntu:" \
+			"apt-get install python3.11 python3.11-venv), then call make again" >&2; exit 1; fi
+	@command -v git >/dev/null || { echo "git not found: DVC and the reports need it; install it" >&2; exit 1; }
+	@echo "setting up $(VENV) with $(FOUND): about 5 GB, 3 to 10 minutes"
+	@[ -x $(PYTHON) ] || "$(FOUND)" -m venv $(VENV) || { echo "no venv module: install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(PYTHON) -m pip install --quiet uv
+	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps -r requirements.lock
+	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps hatchling trove-classifiers editables pluggy pathspec
+	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## the whole road on one simulated machine: Prefect, DVC and MLflow really at work, in runs/demo
+	@$(PYTHON) -m tools.demo
+
+test: setup  ## all tests but those that need a device or the internet
+	@$(PYTHON) -m pytest -q
+
+check: setup  ## format, lint, types, import contracts, code digest, DVC graph
+	@$(VENV)/bin/ruff format --check src flows tasks tools tests benchmarks
+	@$(VENV)/bin/ruff check src flows tasks tools tests benchmarks
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
+	@$(PYTHON) -m tools.code_digest --check
+	@$(PYTHON) -m tools.check_graph
+
+format: setup  ## put the code into shape
+	@$(VENV)/bin/ruff format src flows tasks tools tests benchmarks
+	@$(VENV)/bin/ruff check --fix src flows tasks tools tests benchmarks
+
+code: setup  ## write code.json, the digest of the code that each step can reach
+	@$(PYTHON) -m tools.code_digest
+
+serve: setup  ## Prefect server, worker and deployments, and the MLflow page; ends with Ctrl-C
+	@$(PYTHON) -m tools.serve
+
+lock: setup  ## write requirements.lock anew from pyproject.toml
+	@$(PYTHON) -m tools.lock

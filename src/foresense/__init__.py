@@ -1,0 +1,3 @@
+"""Sensor recordings in, models that run at the edge out, with the proof that they do."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,214 @@
+"""The command line: the door that dvc.yaml, flows and people use. Each command imports only what it needs."""
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+#: Nothing here reports to anyone: each library's own switch, set before it is imported.
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "ITERATIVE_DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+#: What a user can cause and repair: told in one message. Anything else is a defect, and shows where it happened.
+EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
+
+app = typer.Typer(
+    name="foresense",
+    help="Sensor recordings in, models that run at the edge out, with the proof that they do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Pipeline = Annotated[str, typer.Argument(help="A name under `pipelines:` in params.yaml.")]
+
+
+@app.callback()
+def settings(
+    project: Annotated[Path, typer.Option(help="Folder that holds params.yaml.", envvar="FORESENSE_PROJECT")] = Path(),
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error happened.", envvar="FORESENSE_DEBUG")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say more while working.")] = False,
+) -> None:
+    """Read what holds for every command."""
+    if debug:
+        os.environ["FORESENSE_DEBUG"] = "1"
+    os.environ["FORESENSE_PROJECT"] = str(project.resolve())
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("foresense").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def _project() -> Path:
+    return Path(os.environ["FORESENSE_PROJECT"])
+
+
+def _run_one(step: str, pipeline: str) -> None:
+    from foresense.steps.process import die_with_parent
+
+    die_with_parent()
+    from foresense.config import read_pipeline
+    from foresense.signals import Layout
+    from foresense.steps.frame import StepRun
+    from foresense.steps.run import profile_of, run_step
+
+    project = _project()
+    config = read_pipeline(project / "params.yaml", pipeline)
+    run = StepRun(
+        step=step,
+        pipeline=pipeline,
+        layout=Layout(root=project, project=project),
+        profile=profile_of(pipeline),
+    )
+    report = run_step(run, config)
+    typer.echo(f"{step}@{pipeline}: done in {report.duration_s:.1f} s, {run.paths.reports / f'{step}.json'}")
+
+
+@app.command()
+def ingest(pipeline: Pipeline) -> None:
+    """Fetch, check and lay recordings on one rate."""
+    _run_one("ingest", pipeline)
+
+
+@app.command()
+def window(pipeline: Pipeline) -> None:
+    """Split by time, scale and index windows."""
+    _run_one("window", pipeline)
+
+
+@app.command()
+def features(pipeline: Pipeline) -> None:
+    """Compute named features of every window."""
+    _run_one("features", pipeline)
+
+
+@app.command()
+def train(pipeline: Pipeline) -> None:
+    """Train the candidates; the best on the validation part ships."""
+    _run_one("train", pipeline)
+
+
+@app.command()
+def export(pipeline: Pipeline) -> None:
+    """Write the model in every asked format and build the artefact."""
+    _run_one("export", pipeline)
+
+
+@app.command()
+def benchmark(pipeline: Pipeline) -> None:
+    """Measure the artefact in fresh processes and judge the gates."""
+    _run_one("benchmark", pipeline)
+
+
+@app.command()
+def pipelines() -> None:
+    """List the pipelines with their data, model and last result."""
+    from rich.console import Console
+
+    from foresense.signals import Layout
+    from foresense.steps.pipelines import listing
+
+    Console().print(listing(Layout(root=_project(), project=_project())))
+
+
+@app.command()
+def fetch(pipeline: Pipeline) -> None:
+    """Bring the raw files of a pipeline, from $FORESENSE_DATA or from their public address."""
+    from foresense.config import read_pipeline
+    from foresense.signals import Layout
+    from foresense.steps.fetch import fetch as bring
+
+    name = read_pipeline(_project() / "params.yaml", pipeline).ingest.raw
+    if name is None:
+        typer.echo(f"{pipeline}: reads no files, nothing to fetch")
+        return
+    typer.echo(str(bring(name, Layout(root=_project(), project=_project()).raw)))
+
+
+@app.command()
+def run(
+    pipeline: Pipeline,
+    profile: Annotated[str, typer.Option(help="`full`: through DVC; `smoke`: tiny, in a scratch folder.")] = "full",
+) -> None:
+    """Run all steps, then show the gates; exits 1 when one of them failed."""
+    from foresense.steps.run import run_full, run_smoke
+
+    if profile not in ("full", "smoke"):
+        raise ValueError(f"--profile: no profile {profile!r}; known: full, smoke")
+    if profile == "full":
+        run_full(_project(), pipeline, typer.echo)
+        _show(_project(), pipeline)
+        return
+    for report in run_smoke(_project(), pipeline):
+        typer.echo(f"{report.step}: {report.duration_s:.1f} s")
+    _show(_project() / "runs" / f"smoke-{pipeline}", pipeline)
+
+
+@app.command()
+def report(
+    pipeline: Pipeline,
+    as_json: Annotated[bool, typer.Option("--json", help="The reports as one JSON object.")] = False,
+) -> None:
+    """Show the last reports and gates; exits 1 when a gate failed. Works while a step runs."""
+    _show(_project(), pipeline, as_json=as_json)
+
+
+def _show(root: Path, pipeline: str, *, as_json: bool = False) -> None:
+    from rich.console import Console
+
+    from foresense.signals import Layout
+    from foresense.steps.report import as_text, overview, summary
+
+    found = overview(Layout(root=root, project=_project()), pipeline)
+    if as_json:
+        typer.echo(as_text(found))
+    else:
+        console = Console()
+        for table in summary(found):
+            console.print(table)
+    if found.failed:
+        typer.echo(f"{pipeline}: {len(found.failed)} gate(s) failed: {', '.join(found.failed)}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    artefact: Annotated[Path, typer.Argument(help="Folder of an artefact, below exports/<pipeline>/.")],
+) -> None:
+    """Check digests, manifest and golden vectors of an artefact; exits 1 and says what differs."""
+    from foresense.steps.verify import verify as check
+
+    result = check(artefact)
+    typer.echo(str(result))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; an error that a user can repair is one message on stderr and exit code 1."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except EXPECTED as error:
+        if os.environ.get("FORESENSE_DEBUG"):
+            traceback.print_exc()
+        else:
+            typer.echo(f"foresense: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

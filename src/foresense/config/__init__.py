@@ -1,0 +1,40 @@
+"""Typed sections of params.yaml and devices/*.yaml: frozen, checked once, every problem reported together."""
+
+from foresense.config.device import DeviceConfig, read_device
+from foresense.config.pipeline import (
+    STEPS,
+    BenchmarkConfig,
+    CandidateConfig,
+    ChannelConfig,
+    ExportConfig,
+    FeaturesConfig,
+    GateConfig,
+    IngestConfig,
+    PipelineConfig,
+    SplitConfig,
+    TrainConfig,
+    WindowConfig,
+)
+from foresense.config.reading import ConfigError, Section, read_pipeline, read_pipelines, read_stages
+
+__all__ = [
+    "STEPS",
+    "BenchmarkConfig",
+    "CandidateConfig",
+    "ChannelConfig",
+    "ConfigError",
+    "DeviceConfig",
+    "ExportConfig",
+    "FeaturesConfig",
+    "GateConfig",
+    "IngestConfig",
+    "PipelineConfig",
+    "Section",
+    "SplitConfig",
+    "TrainConfig",
+    "WindowConfig",
+    "read_device",
+    "read_pipeline",
+    "read_pipelines",
+    "read_stages",
+]

@@ -1,0 +1,99 @@
+"""Read params.yaml: one parser (YAML 1.2, the one DVC writes with), one place where defaults live."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from foresense.config.pipeline import STEPS, PipelineConfig
+from foresense.config.section import ConfigError, Section, problems_of
+
+__all__ = ["ConfigError", "Section", "read_pipeline", "read_pipelines", "read_stages", "read_yaml"]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML file (YAML 1.2: `3e-4` is a number, `on` is a word).
+
+    Raises:
+        ConfigError: the file is absent, is not YAML, or is not a mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; run from the project root, or pass --project")
+    try:
+        content = YAML(typ="safe").load(path.read_text())
+    except YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top, found {type(content).__name__}")
+    return content
+
+
+def read_pipelines(params: Path) -> dict[str, PipelineConfig]:
+    """Read every pipeline of `params`, and report the problems of all of them together.
+
+    Raises:
+        ConfigError: with one line for each problem, naming file, pipeline and key.
+    """
+    sections = _pipeline_sections(params)
+    read: dict[str, PipelineConfig] = {}
+    problems: list[str] = []
+    for name, section in sections.items():
+        try:
+            read[name] = PipelineConfig.model_validate(section)
+        except ValidationError as error:
+            problems += [f"pipelines.{name}.{line}" for line in problems_of(error, PipelineConfig)]
+    if problems:
+        raise ConfigError("\n  ".join([f"{params}: {len(problems)} problem(s)", *problems]))
+    return read
+
+
+def read_pipeline(params: Path, pipeline: str) -> PipelineConfig:
+    """Read the section of one pipeline; the caller never sees the rest of the file.
+
+    Raises:
+        ConfigError: unknown pipeline (with the nearest known name), or one line for each problem of its section.
+    """
+    sections = _pipeline_sections(params)
+    if pipeline not in sections:
+        near = get_close_matches(pipeline, list(sections), n=1)
+        advice = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{params}: no pipeline {pipeline!r}{advice} (known: {', '.join(sections)})")
+    try:
+        return PipelineConfig.model_validate(sections[pipeline])
+    except ValidationError as error:
+        problems = [f"pipelines.{pipeline}.{line}" for line in problems_of(error, PipelineConfig)]
+        raise ConfigError("\n  ".join([f"{params}: {len(problems)} problem(s)", *problems])) from error
+
+
+def read_stages(params: Path) -> dict[str, tuple[str, ...]]:
+    """Read which pipelines use which step: `stages.<step>`, a list of names or a mapping whose keys are names.
+
+    Raises:
+        ConfigError: a step or a pipeline there is unknown; every problem on a line of its own.
+    """
+    content = read_yaml(params)
+    stages = content.get("stages") or {}
+    known = list(_pipeline_sections(params))
+    problems = [f"stages.{step}: no such step (known: {', '.join(STEPS)})" for step in stages if step not in STEPS]
+    problems += [
+        f"stages.{step}: no pipeline {name!r} (known: {', '.join(known)})"
+        for step, names in stages.items()
+        for name in names
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError("\n  ".join([f"{params}: {len(problems)} problem(s)", *problems]))
+    return {step: tuple(names) for step, names in stages.items()}
+
+
+def _pipeline_sections(params: Path) -> dict[str, Any]:
+    content = read_yaml(params)
+    unknown = sorted(set(content) - {"pipelines", "stages"})
+    if unknown:
+        raise ConfigError(f"{params}: unknown section(s) {unknown}; the file has 'stages' and 'pipelines'")
+    if not isinstance(content.get("pipelines"), dict) or not content["pipelines"]:
+        raise ConfigError(f"{params}: no section 'pipelines' with at least one pipeline in it")
+    return dict(content["pipelines"])

@@ -1,0 +1,62 @@
+"""Shrink a pipeline until all its steps pass in under a minute: the same code, tiny numbers."""
+
+from typing import Any
+
+from foresense.config.pipeline import PipelineConfig
+
+#: Rows, samples and sizes of a smoke run. The context keeps a week of hourly samples, for the weekly features.
+SMOKE_ROWS = 1200
+SMOKE_CONTEXT = 192
+SMOKE_HORIZON = 24
+#: Judging how good a model is after a few steps of training would say nothing.
+QUALITY_GATES = ("mse_ratio_to_best_baseline", "int8_quality_drop")
+
+
+def shrink(config: PipelineConfig) -> PipelineConfig:
+    """Make a small copy of `config`: few rows, short windows, tiny models, one format, no gates on quality.
+
+    Args:
+        config: Any valid pipeline.
+
+    Returns:
+        A valid pipeline with the same sources, channels, scaler and kinds of model.
+    """
+    sections: dict[str, Any] = config.model_dump()
+    sections["ingest"] |= {"first_rows": SMOKE_ROWS, "n_rows": SMOKE_ROWS, "n_assets": 1, "min_rows": 0}
+    sections["window"] |= {
+        "context": SMOKE_CONTEXT,
+        "horizon": SMOKE_HORIZON,
+        "stride_evaluation": SMOKE_HORIZON,
+        "split": {},
+    }
+    sections["features"] |= {"stride": 24}
+    sections["train"] |= {
+        "candidates": {name: _tiny(one) for name, one in list(sections["train"]["candidates"].items())[:2]},
+        "season_lengths": (24,),
+        "drop_last_batch": None,
+    }
+    sections["export"] |= {"variants": ("onnx-float32", "onnx-int8"), "n_calibration": 4, "n_golden": 2}
+    sections["benchmark"] |= {
+        "n_warmup": 2,
+        "n_timed": 20,
+        "n_threads": (1,),
+        "n_quality": 8,
+        "gates": {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES},
+    }
+    return PipelineConfig.model_validate(sections)
+
+
+def _tiny(candidate: dict[str, Any]) -> dict[str, Any]:
+    return candidate | {
+        "context_length": None,
+        "patch_length": 24,
+        "patch_stride": 24,
+        "end_padding": False,
+        "d_model": 16,
+        "ffn_dim": 32,
+        "n_heads": 2,
+        "n_layers": 1,
+        "batch_size": 16,
+        "n_epochs": 2,
+        "train_stride": 24,
+    }

@@ -1,0 +1,84 @@
+"""Forecasts that need no network: what a model has to beat."""
+
+from typing import Protocol
+
+import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from foresense.signals import Windows
+
+ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+
+
+class Forecast(Protocol):
+    """From contexts (n, context, n_channels) and window starts (n,) to forecasts (n, horizon, n_channels)."""
+
+    def __call__(self, context: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Scaled units in, scaled units out."""
+
+
+def last_value(horizon: int) -> Forecast:
+    """Repeat the last sample of the context."""
+
+    def forecast(context: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        return np.repeat(context[:, -1:], horizon, axis=1)
+
+    return forecast
+
+
+def seasonal_naive(horizon: int, season: int) -> Forecast:
+    """Repeat the last whole season of the context.
+
+    Args:
+        horizon: Samples to forecast.
+        season: Samples of one season (24 for a day of hours).
+    """
+    steps = np.arange(horizon) % season
+
+    def forecast(context: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        if season > context.shape[1]:
+            raise ValueError(f"a season of {season} samples is longer than the context of {context.shape[1]}")
+        return context[:, context.shape[1] - season + steps]
+
+    return forecast
+
+
+def ridge_on_features(
+    windows: Windows, features: dict[int, np.ndarray], *, train: np.ndarray, validation: np.ndarray
+) -> tuple[Forecast, float]:
+    """Ridge regression from the features of a window to its whole horizon, its penalty chosen on validation.
+
+    Args:
+        windows: Where targets are.
+        features: Window start -> (n_features,) values.
+        train: Starts of training windows, all with features.
+        validation: Starts of validation windows, all with features.
+
+    Returns:
+        The forecast, and the penalty that validation chose.
+    """
+
+    def inputs(starts: np.ndarray) -> np.ndarray:
+        return np.stack([features[int(start)] for start in starts])
+
+    def targets(starts: np.ndarray) -> np.ndarray:
+        return windows.gather(starts)[:, windows.context :].reshape(len(starts), -1)
+
+    x, y = inputs(train), targets(train)
+    x_validation, y_validation = inputs(validation), targets(validation)
+    best, best_error, best_alpha = None, np.inf, 0.0
+    for alpha in ALPHAS:
+        model = make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(x, y)
+        error = float(np.mean((model.predict(x_validation) - y_validation) ** 2))
+        if error < best_error:
+            best, best_error, best_alpha = model, error, alpha
+    fitted = best
+
+    def forecast(context: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        assert fitted is not None
+        flat: np.ndarray = fitted.predict(inputs(starts))
+        return flat.reshape(len(starts), windows.horizon, -1)
+
+    return forecast, best_alpha

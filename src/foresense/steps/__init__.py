@@ -1,0 +1,1 @@
+"""One module per step: files in, files out; the only place where rooms meet."""

@@ -1,0 +1,152 @@
+"""Benchmark: what the exported files cost, how good they still are, which one ships, and whether the gates hold."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from foresense.bench.gates import judge_gates, nothing_ships, require_known
+from foresense.bench.lock import measuring
+from foresense.bench.measure import NOISY_LOAD, Plan, measure_artefact
+from foresense.bench.reach import open_session, why_not_measured
+from foresense.bench.verdict import ACCEPTED, NOT_MEASURED, REJECTED, SHIPS, add_quality_drop, judge_variants, worst_of
+from foresense.config import BenchmarkConfig, DeviceConfig, GateConfig, read_device
+from foresense.signals import BenchmarkReport, Gate, group_folders, read_json, write_json
+from foresense.steps.export import data_digest
+from foresense.steps.frame import StepRun
+
+Facts = dict[str, Any]
+
+
+def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
+    """Measure every artefact of the pipeline on a device, and judge what ships; succeeds even when gates fail.
+
+    What ships is one variant for all groups: the fastest accepted one that passes every gate; where none passes them
+    all, the fastest accepted one, whose gates then fail. Accepted means: not slower than float32 of its format, MSE at
+    most 1 % above the model's, equal outputs in two processes.
+
+    Args:
+        run: The step that is running.
+        config: The plan, the device and the gates.
+
+    Raises:
+        ValueError: an unknown gate; an artefact that changed after its export.
+        ConfigError: no such device.
+        FileNotFoundError: windows or artefacts are absent; says which command writes them.
+        WorkerError: a measuring process failed.
+    """
+    require_known(config.gates)
+    device = read_device(run.layout.devices, config.device)
+    plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
+    manifests = {folder.name: _manifest(run, folder.name) for folder in group_folders(run.paths.windows)}
+    with measuring():
+        load = os.getloadavg()[0]
+        groups = {group: _measure(run, device, plan, group, manifest) for group, manifest in manifests.items()}
+    variants = worst_of(groups)
+    ships = _choose(variants, config.gates)
+    if ships is not None:
+        for facts in (variants[ships], *(found[ships] for found in groups.values())):
+            facts["verdict"], facts["reason"] = SHIPS, f"{SHIPS}: {facts['reason']}"
+    gates = judge_gates(config.gates, variants[ships]) if ships is not None else [nothing_ships()]
+    _write_metrics(run.paths.reports / "metrics_edge.json", ships, variants, gates)
+    return run.finish(
+        BenchmarkReport,
+        data_sha256=data_digest(run),
+        mlflow_run_id=_attach(run, manifests, groups, ships),
+        device=device.name,
+        plan={**plan.described(), "load_1min_before": round(load, 2), "noisy": load > NOISY_LOAD},
+        variants=variants,
+        groups=groups,
+        ships=ships,
+        gates=gates,
+    )
+
+
+def _manifest(run: StepRun, group: str) -> dict[str, Any]:
+    path = run.paths.exports / group / "manifest.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not there; run `foresense export {run.pipeline}` first")
+    content: dict[str, Any] = read_json(path)
+    return content
+
+
+def _measure(
+    run: StepRun, device: DeviceConfig, plan: Plan, group: str, manifest: dict[str, Any]
+) -> dict[str, Facts]:
+    """Facts, verdict and reason of every variant of one group."""
+    artefact = run.paths.exports / group
+    refused = {name: _why_unfit(device, name, facts) for name, facts in manifest["variants"].items()}
+    found: dict[str, Facts] = {
+        name: {"size_mib": manifest["variants"][name]["size_mib"], "verdict": verdict, "reason": reason}
+        for name, (verdict, reason) in refused.items()
+        if verdict
+    }
+    fit = [name for name in manifest["variants"] if name not in found]
+    if fit:
+        evaluation = read_json(artefact / "evaluation.json")
+        baselines = [row["mse"] for row in evaluation.get("baselines", {}).values()]
+        with open_session(device, artefact, run.paths.windows / group) as work:
+            measured = measure_artefact(work, manifest, plan, fit, min(baselines, default=None))
+        add_quality_drop(measured, evaluation["test"]["mse"], all_windows=plan.n_quality is None)
+        for name, (verdict, reason) in judge_variants(measured).items():
+            found[name] = {**measured[name], "verdict": verdict, "reason": reason}
+    return {name: found[name] for name in manifest["variants"]}
+
+
+def _why_unfit(device: DeviceConfig, variant: str, facts: Facts) -> tuple[str, str]:
+    """Verdict and reason of what is not even tried on the device; empty where it is."""
+    reason = why_not_measured(device)
+    if reason:
+        return NOT_MEASURED, reason
+    if variant.partition("-")[0] not in device.formats:
+        return REJECTED, f"rejected: {device.name} runs {', '.join(device.formats)} only"
+    if device.max_model_mib is not None and facts["size_mib"] > device.max_model_mib:
+        return REJECTED, f"rejected: {facts['size_mib']:.1f} MiB, {device.name} holds {device.max_model_mib:g} MiB"
+    return "", ""
+
+
+def _choose(variants: Mapping[str, Facts], gates: Mapping[str, GateConfig]) -> str | None:
+    accepted = sorted(
+        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
+        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
+    )
+    passing = [name for name in accepted if all(gate.passed for gate in judge_gates(gates, variants[name]))]
+    return next(iter([*passing, *accepted]), None)
+
+
+def _write_metrics(path: Path, ships: str | None, variants: Mapping[str, Facts], gates: list[Gate]) -> None:
+    """The few headline numbers that `dvc metrics` reads."""
+    headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
+    if ships is not None:
+        facts = variants[ships]
+        headline |= {name: round(facts["latency_ms"][name[-3:]], 3) for name in ("latency_ms_p50", "latency_ms_p95")}
+        headline |= {name: facts[name] for name in ("size_mib", "peak_rss_mib", "cold_start_ms", "quality_drop")}
+        headline |= {name: facts["quality"][name] for name in ("mse", "mae")}
+    write_json(path, headline)
+
+
+def _attach(
+    run: StepRun, manifests: Mapping[str, dict[str, Any]], groups: Mapping[str, dict[str, Facts]], ships: str | None
+) -> str:
+    from foresense.tracking import attach_to_model
+
+    run_ids = [
+        attach_to_model(
+            run.layout,
+            run.pipeline,
+            manifest["model_sha256"],
+            metrics={} if ships is None else _tracked(groups[group][ships]),
+        )
+        for group, manifest in manifests.items()
+    ]
+    return run_ids[0]
+
+
+def _tracked(facts: Facts) -> dict[str, float]:
+    return {
+        "benchmark/latency_ms_p50": facts["latency_ms"]["p50"],
+        "benchmark/latency_ms_p95": facts["latency_ms"]["p95"],
+        "benchmark/mse": facts["quality"]["mse"],
+        "benchmark/mae": facts["quality"]["mae"],
+        **{f"benchmark/{name}": float(facts[name]) for name in ("size_mib", "peak_rss_mib", "cold_start_ms")},
+    }

@@ -1,0 +1,120 @@
+"""Export: write every asked format, prove that it agrees with the model, build the artefacts."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from foresense.config import ExportConfig
+from foresense.export import format_of
+from foresense.export.artefact import BuiltArtefact, ExportError, Origin, build_artefact, calibration_contexts
+from foresense.export.source import ExportSource
+from foresense.models import load_model, model_sha256
+from foresense.signals import (
+    ExportReport,
+    Layout,
+    group_folders,
+    open_windows,
+    read_json,
+    replaced_folder,
+    tree_sha256,
+)
+from foresense.steps.frame import StepRun
+
+
+def export(run: StepRun, config: ExportConfig) -> ExportReport:
+    """Build `exports/<pipeline>/<group>/` for every group, and write the report.
+
+    A variant that cannot be made is recorded in `refused` with its reason; the others go on.
+
+    Args:
+        run: The step that is running.
+        config: Which variants, and how many windows calibrate and prove them.
+
+    Raises:
+        ValueError: no such variant; or a model that is not the one that was evaluated.
+        ExportError: a group for which not one variant could be made.
+        FileNotFoundError: windows or models are absent; says which command writes them.
+    """
+    for variant in config.variants:
+        format_of(variant)
+    data_sha256 = data_digest(run)
+    built: dict[str, BuiltArtefact] = {}
+    origins: dict[str, Origin] = {}
+    with replaced_folder(run.paths.exports) as beside:
+        for folder in group_folders(run.paths.windows):
+            group = folder.name
+            origins[group] = _origin(run, group, data_sha256)
+            (beside / group).mkdir()
+            built[group] = _build(run, config, folder, beside / group, origins[group])
+    run_ids = [_attach(run.layout, run.paths.exports / group, origins[group], built[group]) for group in built]
+    return run.finish(
+        ExportReport,
+        data_sha256=data_sha256,
+        mlflow_run_id=run_ids[0],
+        variants=_worst({group: artefact.variants for group, artefact in built.items()}),
+        groups={group: artefact.variants for group, artefact in built.items()},
+        refused={
+            variant: f"{group}: {reason}"
+            for group, artefact in reversed(built.items())
+            for variant, reason in artefact.refused.items()
+        },
+    )
+
+
+def data_digest(run: StepRun) -> str:
+    """Digest of the recordings behind the windows, which `window` left in its manifest."""
+    manifest = read_json(run.paths.windows / "manifest.json") if run.paths.windows.is_dir() else {}
+    return str(manifest.get("recordings_sha256") or tree_sha256(run.paths.windows))
+
+
+def _origin(run: StepRun, group: str, data_sha256: str) -> Origin:
+    folder = run.paths.models / group
+    if not (folder / "evaluation.json").is_file():
+        raise FileNotFoundError(f"{folder / 'evaluation.json'}: not there; run `foresense train {run.pipeline}` first")
+    evaluation = read_json(folder / "evaluation.json")
+    found = model_sha256(folder)
+    if evaluation["model_sha256"] != found:
+        raise ValueError(
+            f"{folder}: evaluation.json is about weights {evaluation['model_sha256'][:12]}, model.safetensors is "
+            f"{found[:12]}; run `foresense train {run.pipeline}` again"
+        )
+    return Origin(run.pipeline, data_sha256, found, evaluation)
+
+
+def _build(run: StepRun, config: ExportConfig, windows_folder: Path, folder: Path, origin: Origin) -> BuiltArtefact:
+    windows = open_windows(windows_folder)
+    with tempfile.TemporaryDirectory(prefix="foresense-export-") as scratch:
+        source = ExportSource(
+            model=load_model(run.paths.models / windows_folder.name),
+            calibration=calibration_contexts(windows, config.n_calibration),
+            scratch=Path(scratch),
+        )
+        return build_artefact(folder, source, windows, origin, variants=config.variants, n_golden=config.n_golden)
+
+
+def _attach(layout: Layout, folder: Path, origin: Origin, built: BuiltArtefact) -> str:
+    from foresense.tracking import attach_to_model
+
+    metrics = {
+        f"export/{variant}/{name}": float(facts[name])
+        for variant, facts in built.variants.items()
+        for name in ("size_mib", "max_abs_error")
+    }
+    return attach_to_model(
+        layout, origin.pipeline, origin.model_sha256, metrics=metrics, artifacts=[folder / "manifest.json"]
+    )
+
+
+def _worst(groups: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """For each variant the facts of the group in which it differs most from its model."""
+    names = {variant: None for variants in groups.values() for variant in variants}
+    return {
+        variant: max(
+            ({"group": group, **variants[variant]} for group, variants in groups.items() if variant in variants),
+            key=lambda facts: float(facts["max_abs_error"]),
+        )
+        for variant in names
+    }
+
+
+__all__ = ["ExportError", "data_digest", "export"]

@@ -1,0 +1,39 @@
+"""The listing of pipelines: their data, their models, and the last result of each."""
+
+from rich.table import Table
+from rich.text import Text
+
+from foresense.config import PipelineConfig, read_pipelines
+from foresense.signals import Layout
+from foresense.steps.report import overview
+
+
+def listing(layout: Layout) -> Table:
+    """One row for each pipeline of params.yaml."""
+    table = Table(title="pipelines", title_justify="left")
+    for column in ("pipeline", "data", "windows", "candidates", "last result", "about"):
+        table.add_column(column)
+    for name, config in read_pipelines(layout.project / "params.yaml").items():
+        table.add_row(
+            name,
+            config.ingest.raw or config.ingest.source,
+            f"{config.window.context} to {config.window.horizon}",
+            ", ".join(config.train.candidates),
+            _last_result(layout, name, config),
+            config.description,
+        )
+    return table
+
+
+def _last_result(layout: Layout, name: str, config: PipelineConfig) -> Text:
+    try:
+        found = overview(layout, name)
+    except FileNotFoundError:
+        return Text("not run", "dim")
+    if found.running:
+        return Text(f"{', '.join(found.running)} runs now", "yellow")
+    if found.failed:
+        return Text(f"FAIL: {', '.join(found.failed)}", "bold red")
+    if found.gates and "benchmark" in found.reports:
+        return Text(f"all {len(found.gates)} gates hold", "green")
+    return Text(f"{len(found.reports)} steps done, {len(config.benchmark.gates)} gates to judge")

@@ -1,0 +1,144 @@
+"""Read a pipeline's reports back and show them: what ran, what was reached, which gates hold."""
+
+import json
+from dataclasses import dataclass, field
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from foresense.config import STEPS
+from foresense.signals import Gate, Layout, Report, read_report
+from foresense.signals.reports import REPORTS
+from foresense.steps.process import running
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is known about one pipeline now.
+
+    Attributes:
+        pipeline: Its name.
+        reports: The reports that exist, by step.
+        problems: Step to why its report cannot be read.
+        running: Step to the process that runs it now.
+    """
+
+    pipeline: str
+    reports: dict[str, Report] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    running: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def gates(self) -> list[tuple[str, Gate]]:
+        """Every gate with the step that judged it."""
+        return [(step, gate) for step, report in self.reports.items() for gate in report.gates]
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the gates that do not hold."""
+        return [gate.name for _, gate in self.gates if not gate.passed]
+
+
+def overview(layout: Layout, pipeline: str) -> Overview:
+    """Read every report of `pipeline` that exists, without waiting for a step that is running.
+
+    Raises:
+        FileNotFoundError: nothing has run and nothing runs; says which command to give.
+    """
+    found = Overview(pipeline)
+    for step in STEPS:
+        holder = running(layout.cache, step, pipeline)
+        if holder is not None:
+            found.running[step] = holder
+        try:
+            found.reports[step] = read_report(layout.of(pipeline).reports, REPORTS[step])
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            found.problems[step] = str(error)
+    if not (found.reports or found.problems or found.running):
+        raise FileNotFoundError(f"{layout.of(pipeline).reports}: no report there; run `foresense run {pipeline}` first")
+    return found
+
+
+def as_text(found: Overview) -> str:
+    """All reports as one JSON object: step to report, and the failed gates under `failed_gates`."""
+    content = {step: report.model_dump(mode="json") for step, report in found.reports.items()}
+    return json.dumps(
+        {
+            "pipeline": found.pipeline,
+            "reports": content,
+            "running": found.running,
+            "unreadable": found.problems,
+            "failed_gates": found.failed,
+        },
+        indent=1,
+        ensure_ascii=False,
+    )
+
+
+def summary(found: Overview) -> list[Table | Group]:
+    """Tables for people: the steps, the quality beside its baselines, the gates."""
+    tables: list[Table | Group] = [_steps_table(found)]
+    if "train" in found.reports:
+        tables.append(_quality_table(found.reports["train"].model_dump()))
+    tables.append(gates_table(found))
+    return tables
+
+
+def _steps_table(found: Overview) -> Table:
+    table = Table(title=f"{found.pipeline}: steps", title_justify="left")
+    for column in ("step", "state", "profile", "finished (UTC)", "took s", "peak MiB", "commit"):
+        table.add_column(column, justify="right" if column in ("took s", "peak MiB") else "left")
+    for step in STEPS:
+        if step in found.running:
+            table.add_row(step, Text(f"running, process {found.running[step]}", "yellow"))
+        elif step in found.problems:
+            table.add_row(step, Text(found.problems[step], "red"))
+        elif step in found.reports:
+            report = found.reports[step]
+            table.add_row(
+                step,
+                "done",
+                report.profile,
+                report.created_utc.replace("+00:00", ""),
+                f"{report.duration_s:.1f}",
+                f"{report.peak_rss_mib:.0f}",
+                report.git_commit[:8] + ("+changes" if report.git_dirty else ""),
+            )
+        else:
+            table.add_row(step, Text("not run", "dim"))
+    return table
+
+
+def _quality_table(train: dict[str, dict[str, dict[str, float]]]) -> Table:
+    measured: dict[str, float] = dict(train["test"])  # type: ignore[arg-type]
+    table = Table(title="error on the untouched test part (lower is better)", title_justify="left")
+    table.add_column("model")
+    metrics = [name for name in ("mse", "mae") if name in measured] or list(measured)[:3]
+    for name in metrics:
+        table.add_column(name, justify="right")
+    table.add_row("this model", *(f"{measured[name]:.4f}" for name in metrics), style="bold")
+    for name, values in train["baselines"].items():
+        table.add_row(name, *(f"{values[metric]:.4f}" if metric in values else "-" for metric in metrics))
+    return table
+
+
+def gates_table(found: Overview) -> Table | Group:
+    """The gates: target, measured value, headroom and verdict."""
+    if not found.gates:
+        return Group(Text(f"{found.pipeline}: no gate has been judged yet", "dim"))
+    table = Table(title=f"{found.pipeline}: gates", title_justify="left")
+    for column in ("gate", "target", "measured", "unit", "headroom", "verdict"):
+        table.add_column(column, justify="left" if column in ("gate", "unit", "verdict") else "right")
+    for _, gate in found.gates:
+        table.add_row(
+            gate.name,
+            f"{gate.comparison} {gate.target:g}",
+            f"{gate.value:.4g}",
+            gate.unit,
+            f"{gate.headroom:+.0%}",
+            Text("PASS", "green") if gate.passed else Text("FAIL", "bold red"),
+        )
+    return table

@@ -1,0 +1,119 @@
+"""Run one step, or a whole pipeline: through DVC, or small and quick in a scratch folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+from foresense.config import STEPS, PipelineConfig, read_pipeline, read_stages
+from foresense.config.smoke import shrink
+from foresense.signals import Layout, Report
+from foresense.steps.frame import Profile, StepRun
+from foresense.steps.process import only_one
+
+#: The function of each step, imported when the step runs. It receives the section of its own name, and no other.
+STEP_FUNCTIONS: dict[str, str] = {step: f"foresense.steps.{step}:{step}" for step in STEPS}
+
+
+def run_step(run: StepRun, config: PipelineConfig) -> Report:
+    """Run one step with its own section of `config`, while nobody else runs it.
+
+    Raises:
+        ConfigError: unknown step.
+        StepBusyError: another process runs the same step of the same pipeline.
+    """
+    module, _, function = STEP_FUNCTIONS[run.step].partition(":")
+    with only_one(run.layout.cache, run.step, run.pipeline):
+        report: Report = getattr(import_module(module), function)(run, getattr(config, run.step))
+    return report
+
+
+def profile_of(pipeline: str) -> Profile:
+    """`demo` for the pipeline of that name, whose few training steps prove nothing; `full` for every other."""
+    return "demo" if pipeline == "demo" else "full"
+
+
+def steps_of(project: Path, pipeline: str) -> tuple[str, ...]:
+    """Steps that `pipeline` uses, in order.
+
+    Raises:
+        ConfigError: the pipeline is in no list of `stages` in params.yaml.
+    """
+    read_pipeline(project / "params.yaml", pipeline)
+    stages = read_stages(project / "params.yaml")
+    return tuple(step for step in STEPS if pipeline in stages.get(step, ()))
+
+
+def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
+    """Run all steps of `pipeline`, shrunk, in this process, in `runs/smoke-<pipeline>`, which is emptied first.
+
+    Yields:
+        The report of each step when it ends.
+    """
+    config = shrink(read_pipeline(project / "params.yaml", pipeline))
+    fetch_raw(project, config)
+    scratch = project / "runs" / f"smoke-{pipeline}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    layout = Layout(root=scratch, project=project)
+    for step in steps_of(project, pipeline):
+        yield run_step(StepRun(step=step, pipeline=pipeline, layout=layout, profile="smoke"), config)
+
+
+def run_full(project: Path, pipeline: str, echo: Callable[[str], None]) -> None:
+    """Bring every stage of `pipeline` up to date with DVC, whose words go to `echo` line by line.
+
+    Raises:
+        RuntimeError: DVC failed; says which command to repeat.
+    """
+    config = read_pipeline(project / "params.yaml", pipeline)
+    fetch_raw(project, config)
+    stage = f"{steps_of(project, pipeline)[-1]}@{pipeline}"
+    code = stream([sys.executable, "-m", "dvc", "repro", stage], project, echo)
+    if code != 0:
+        raise RuntimeError(f"dvc repro {stage} failed (exit code {code}); its last lines above say why")
+
+
+def fetch_raw(project: Path, config: PipelineConfig) -> None:
+    """Bring the raw files that `config` reads, where they are known and not there yet."""
+    name = config.ingest.raw
+    raw = Layout(root=project, project=project).raw
+    if name is None or (raw / name).is_dir():
+        return
+    from foresense.steps.fetch import fetch
+
+    fetch(name, raw)
+
+
+def stream(command: list[str], folder: Path, echo: Callable[[str], None]) -> int:
+    """Run `command` in a process group of its own, give its lines to `echo`, and end the group if we are ended.
+
+    Returns:
+        Its exit code.
+    """
+    tools = str(Path(sys.executable).parent)  # `python` in dvc.yaml is the interpreter that runs this
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"},
+    )
+    try:
+        if process.stdout is not None:
+            for line in process.stdout:
+                echo(line.rstrip("\n"))
+        return process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        raise

@@ -1,0 +1,175 @@
+"""Runs of MLflow by `MlflowClient`, never by its fluent state; a run and a model find each other by `model_sha256`."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import time
+
+import psutil
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from foresense.signals import Layout
+
+PARENT_TAG = "mlflow.parentRunId"
+NAME_TAG = "mlflow.runName"
+MODEL_TAG = "model_sha256"
+BATCH = 900  # MLflow takes at most 1000 metrics in one call
+
+
+def tracking_uri(layout: Layout) -> str:
+    """Address of the store: `MLFLOW_TRACKING_URI` where set, else SQLite in `mlflow/`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{layout.tracking / 'mlflow.db'}"
+
+
+@dataclass
+class MlflowRun:
+    """One run of MLflow; a `MetricSink`.
+
+    Attributes:
+        run_id: Where to find it.
+    """
+
+    client: MlflowClient
+    experiment_id: str
+    run_id: str
+    waiting: list[Metric] = field(default_factory=list)
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """Record one number; sent in batches."""
+        self.waiting.append(Metric(name, value, round(time() * 1000), step))
+        if len(self.waiting) >= BATCH:
+            self.flush()
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """Record numbers that have no step."""
+        for name, value in values.items():
+            self.metric(name, value, 0)
+
+    def parameters(self, values: Mapping[str, object]) -> None:
+        """Record parameters; MLflow keeps them as text and refuses a second value."""
+        params = [Param(name, str(value)) for name, value in values.items()]
+        for first in range(0, len(params), 100):
+            self.client.log_batch(self.run_id, params=params[first : first + 100])
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        self.client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in values.items()])
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep one file, or a folder with all it holds."""
+        if path.is_dir():
+            self.client.log_artifacts(self.run_id, str(path), folder)
+        else:
+            self.client.log_artifact(self.run_id, str(path), folder)
+
+    def system(self, step: int) -> None:
+        """Record memory and load of this process and machine, under MLflow's own names for system metrics."""
+        memory = psutil.virtual_memory()
+        self.metric("system/cpu_utilization_percentage", psutil.cpu_percent(), step)
+        self.metric("system/system_memory_usage_percentage", memory.percent, step)
+        self.metric("system/process_rss_megabytes", psutil.Process().memory_info().rss / 1e6, step)
+
+    def flush(self) -> None:
+        """Send what is waiting."""
+        for first in range(0, len(self.waiting), BATCH):
+            self.client.log_batch(self.run_id, metrics=self.waiting[first : first + BATCH])
+        self.waiting = []
+
+    @contextmanager
+    def child(self, name: str) -> Iterator["MlflowRun"]:
+        """A run nested below this one (one asset of a fleet, one candidate)."""
+        with _started(self.client, self.experiment_id, name, {PARENT_TAG: self.run_id}) as run:
+            yield run
+
+
+@contextmanager
+def open_run(layout: Layout, pipeline: str, name: str, tags: Mapping[str, str]) -> Iterator[MlflowRun]:
+    """Start a run in the experiment of `pipeline`; it ends as FINISHED, or FAILED when the block raises.
+
+    Args:
+        layout: Where the local store is.
+        pipeline: Name of the experiment.
+        name: Name of the run.
+        tags: What the run is tagged with.
+    """
+    client, experiment_id = _open_store(layout, pipeline)
+    with _started(client, experiment_id, name, tags) as run:
+        yield run
+
+
+def attach_to_model(
+    layout: Layout,
+    pipeline: str,
+    model_sha256: str,
+    *,
+    metrics: Mapping[str, float],
+    artifacts: Sequence[Path] = (),
+) -> str:
+    """Add numbers and files to the newest run that trained these weights.
+
+    A store that has no such run (a clone that pulled its models, a deleted database) gets a new one with the same tag.
+
+    Args:
+        layout: Where the local store is.
+        pipeline: Name of the experiment.
+        model_sha256: Digest of the weights.
+        metrics: Numbers to record.
+        artifacts: Files or folders to keep.
+
+    Returns:
+        The run's id.
+    """
+    client, experiment_id = _open_store(layout, pipeline)
+    found = client.search_runs(
+        [experiment_id],
+        f"tags.{MODEL_TAG} = '{model_sha256}'",
+        max_results=1,
+        order_by=["attributes.start_time DESC"],
+    )
+    if found:
+        run = MlflowRun(client, experiment_id, found[0].info.run_id)
+    else:
+        tags = {MODEL_TAG: model_sha256, NAME_TAG: f"{pipeline} (model from elsewhere)"}
+        run = MlflowRun(client, experiment_id, client.create_run(experiment_id, tags=tags).info.run_id)
+        client.set_terminated(run.run_id)
+    run.metrics(metrics)
+    run.flush()
+    for path in artifacts:
+        run.artifact(path)
+    return run.run_id
+
+
+@contextmanager
+def _started(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[MlflowRun]:
+    created = client.create_run(experiment_id, tags={**tags, NAME_TAG: name})
+    run = MlflowRun(client, experiment_id, created.info.run_id)
+    try:
+        yield run
+    except BaseException:
+        run.flush()
+        client.set_terminated(run.run_id, status="FAILED")
+        raise
+    run.flush()
+    client.set_terminated(run.run_id)
+
+
+def _open_store(layout: Layout, experiment: str) -> tuple[MlflowClient, str]:
+    """Open the store, one process at a time: MLflow's first migration of an SQLite file is not safe against itself."""
+    uri = tracking_uri(layout)
+    if not uri.startswith("sqlite:"):
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        return client, found.experiment_id if found else client.create_experiment(experiment)
+    layout.tracking.mkdir(parents=True, exist_ok=True)
+    with (layout.tracking / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found:
+            return client, found.experiment_id
+        artifacts = (layout.tracking / "artifacts" / experiment).resolve().as_uri()
+        return client, client.create_experiment(experiment, artifact_location=artifacts)
