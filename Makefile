@@ -52,7 +52,7 @@ check: setup  ## format, lint, types, import contracts, code digest, DVC graph
 	@$(VENV)/bin/ruff format --check src flows tasks tools tests benchmarks
 	@$(VENV)/bin/ruff check src flows tasks tools tests benchmarks
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports --no-cache
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
 	@$(PYTHON) -m tools.code_digest --check
 	@$(PYTHON) -m tools.check_graph
 

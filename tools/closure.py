@@ -1,8 +1,9 @@
-"""What a function can reach: definitions of the package, followed by name from a start, through re-exports and catalogs."""
+"""What a function can reach: definitions of one package, by name, through re-exports and catalogs."""
 
 import ast
 import copy
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,6 +77,12 @@ class Code:
             for node in nodes:
                 waiting += self._used(name, module, node)
         return found
+
+    def statements(self, keys: Iterable[tuple[str, str]]) -> Iterator[ast.stmt]:
+        """The statements behind keys of what `reach` found."""
+        for name, symbol in keys:
+            module = self.module(name)
+            yield from module.definitions.get(symbol, module.loose)
 
     def _used(self, name: str, module: Module, statement: ast.stmt) -> list[Target]:
         used: list[Target] = []

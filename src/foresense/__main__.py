@@ -56,9 +56,10 @@ def _project() -> Path:
 
 
 def _run_one(step: str, pipeline: str) -> None:
-    from foresense.steps.process import die_with_parent
+    from foresense.steps.process import die_with_parent, end_cleanly_on_terminate
 
     die_with_parent()
+    end_cleanly_on_terminate()
     from foresense.config import read_pipeline
     from foresense.signals import Layout
     from foresense.steps.frame import StepRun
@@ -120,7 +121,7 @@ def pipelines() -> None:
     from foresense.signals import Layout
     from foresense.steps.pipelines import listing
 
-    Console().print(listing(Layout(root=_project(), project=_project())))
+    Console(width=None if sys.stdout.isatty() else 160).print(listing(Layout(root=_project(), project=_project())))
 
 
 @app.command()
@@ -175,7 +176,7 @@ def _show(root: Path, pipeline: str, *, as_json: bool = False) -> None:
     if as_json:
         typer.echo(as_text(found))
     else:
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else 120)
         for table in summary(found):
             console.print(table)
     if found.failed:

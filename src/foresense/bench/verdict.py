@@ -47,9 +47,8 @@ def _judge(name: str, facts: Mapping[str, Any], variants: Mapping[str, Mapping[s
     if peer is not None and p50 > peer["latency_ms"]["p50"] * (1 + LATENCY_NOISE):
         reasons.append(f"slower than float32 ({p50:.3g} ms vs {peer['latency_ms']['p50']:.3g} ms)")
     if not facts["quality_drop"] <= MAX_QUALITY_DROP:
-        reasons.append(
-            f"quality drop {facts['quality_drop']:.2%} (MSE {facts['quality']['mse']:.4g}), at most {MAX_QUALITY_DROP:.0%}"
-        )
+        drop, mse = facts["quality_drop"], facts["quality"]["mse"]
+        reasons.append(f"quality drop {drop:.2%} (MSE {mse:.4g}), at most {MAX_QUALITY_DROP:.0%}")
     if not facts["deterministic"]:
         reasons.append("two processes gave different outputs for the same inputs")
     if reasons:

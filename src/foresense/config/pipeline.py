@@ -125,6 +125,7 @@ class TrainConfig(Section):
     candidates: dict[str, CandidateConfig] = Field(min_length=1)
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: NonNegativeInt = 0
+    validation_stride: PositiveInt = 1  # every so many validation windows judge an epoch; cost against noise
     season_lengths: tuple[PositiveInt, ...] = (24, 168)  # samples, for the seasonal naive baselines
     drop_last_batch: PositiveInt | None = None  # report the published drop-last variant too, for this batch size
     metrics_scale: Literal["scaled", "physical"] = "scaled"  # unit of the headline MSE and MAE

@@ -5,7 +5,7 @@ from typing import Any
 from foresense.config.pipeline import PipelineConfig
 
 #: Rows, samples and sizes of a smoke run. The context keeps a week of hourly samples, for the weekly features.
-SMOKE_ROWS = 1200
+SMOKE_ROWS = 600
 SMOKE_CONTEXT = 192
 SMOKE_HORIZON = 24
 #: Judging how good a model is after a few steps of training would say nothing.

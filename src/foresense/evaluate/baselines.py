@@ -48,13 +48,13 @@ def seasonal_naive(horizon: int, season: int) -> Forecast:
 def ridge_on_features(
     windows: Windows, features: dict[int, np.ndarray], *, train: np.ndarray, validation: np.ndarray
 ) -> tuple[Forecast, float]:
-    """Ridge regression from the features of a window to its whole horizon, its penalty chosen on validation.
+    """Ridge regression from the features of a window to the course of its horizon relative to the last sample.
 
     Args:
         windows: Where targets are.
         features: Window start -> (n_features,) values.
         train: Starts of training windows, all with features.
-        validation: Starts of validation windows, all with features.
+        validation: Starts of validation windows, all with features; they choose the penalty.
 
     Returns:
         The forecast, and the penalty that validation chose.
@@ -63,22 +63,20 @@ def ridge_on_features(
     def inputs(starts: np.ndarray) -> np.ndarray:
         return np.stack([features[int(start)] for start in starts])
 
-    def targets(starts: np.ndarray) -> np.ndarray:
-        return windows.gather(starts)[:, windows.context :].reshape(len(starts), -1)
+    def departures(starts: np.ndarray) -> np.ndarray:
+        batch = windows.gather(starts)
+        last = batch[:, windows.context - 1 : windows.context]
+        return (batch[:, windows.context :] - last).reshape(len(starts), -1)
 
-    x, y = inputs(train), targets(train)
-    x_validation, y_validation = inputs(validation), targets(validation)
-    best, best_error, best_alpha = None, np.inf, 0.0
-    for alpha in ALPHAS:
-        model = make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(x, y)
-        error = float(np.mean((model.predict(x_validation) - y_validation) ** 2))
-        if error < best_error:
-            best, best_error, best_alpha = model, error, alpha
-    fitted = best
+    x, y = inputs(train), departures(train)
+    x_validation, y_validation = inputs(validation), departures(validation)
+    fitted = [make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(x, y) for alpha in ALPHAS]
+    errors = [float(np.mean((model.predict(x_validation) - y_validation) ** 2)) for model in fitted]
+    best = int(np.argmin(errors))
 
     def forecast(context: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        assert fitted is not None
-        flat: np.ndarray = fitted.predict(inputs(starts))
-        return flat.reshape(len(starts), windows.horizon, -1)
+        departure = fitted[best].predict(inputs(starts)).reshape(len(starts), windows.horizon, -1)
+        found: np.ndarray = context[:, -1:] + departure
+        return found
 
-    return forecast, best_alpha
+    return forecast, ALPHAS[best]

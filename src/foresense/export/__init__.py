@@ -1,4 +1,4 @@
-"""Catalog of export formats: what a trained model can leave as. Nothing heavy is imported until a format is asked for."""
+"""Catalog of export formats: what a trained model can leave as. A format is imported when it is asked for."""
 
 from difflib import get_close_matches
 

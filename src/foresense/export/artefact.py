@@ -11,6 +11,7 @@ import numpy as np
 
 from foresense.export import file_name, predict
 from foresense.export.inspect import read_types, require_types
+from foresense.export.quiet import quieted
 from foresense.export.readme import readme_text
 from foresense.export.source import ExportSource, convert
 from foresense.signals import Windows, file_sha256, write_bytes, write_json
@@ -113,7 +114,7 @@ def build_artefact(
         physical=physical,
         inputs=contexts,
         model=source.reference[:n_golden],
-        **golden,  # type: ignore[arg-type]  # numpy's stub takes the names for its own flag
+        **golden,
     )
     windows.scaler.write(folder / "scaler.json")
     write_json(folder / "windowing.json", _windowing(windows))
@@ -131,7 +132,8 @@ def _prove(source: ExportSource, variant: str, file: Path) -> tuple[dict[str, An
     converter = convert(source, variant, file)
     types = read_types(file)
     require_types(variant, types)
-    forecast = predict.open_model(file)
+    with quieted():
+        forecast = predict.open_model(file)
     outputs = np.concatenate([forecast(context[None]) for context in source.calibration])
     error = float(np.abs(outputs - source.reference).max())
     is_float = variant.endswith("-float32")

@@ -1,4 +1,4 @@
-"""Forecast from a CSV with the files beside this one; needs numpy and the file's runtime (onnxruntime or ai-edge-litert).
+"""Forecast from a CSV with the files beside this one; needs numpy and onnxruntime or ai-edge-litert.
 
     python predict.py recording.csv [variant]
 

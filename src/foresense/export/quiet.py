@@ -14,8 +14,8 @@ from collections.abc import Iterator
 def quieted() -> Iterator[None]:
     """Swallow what the block prints, logs and warns, by Python or by a C++ library.
 
-    torchao prints "Failed to load ..." at import, the converters draw progress trees and absl lines. All of it goes to a
-    temporary file; an error that leaves the block carries its last lines as a note.
+    torchao prints "Failed to load ..." at import, the converters draw progress trees and absl lines. All of it goes to
+    a temporary file; an error that leaves the block carries its last lines as a note.
     """
     root = logging.getLogger()
     handlers, level, disabled = list(root.handlers), root.level, logging.root.manager.disable

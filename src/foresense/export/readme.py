@@ -8,7 +8,7 @@ def readme_text(manifest: dict[str, Any], evaluation: dict[str, Any]) -> str:
     channels = "\n".join(
         f"| {name} | {unit} |" for name, unit in zip(manifest["channels"], manifest["units"], strict=True)
     )
-    hours = manifest["interval_s"] / 3600
+    hours, context, horizon = manifest["interval_s"] / 3600, manifest["context"], manifest["horizon"]
     variants = "\n".join(
         f"| `{facts['file']}` | {facts['size_mib']:.2f} | {facts['max_abs_error']:.2g} | {_numbers(facts)} |"
         for facts in manifest["variants"].values()
@@ -16,8 +16,8 @@ def readme_text(manifest: dict[str, Any], evaluation: dict[str, Any]) -> str:
     refused = "".join(f"\n`{name}` could not be made: {reason}\n" for name, reason in manifest["refused"].items())
     return f"""# {manifest["pipeline"]} / {manifest["group"]}
 
-Forecasts the next {manifest["horizon"]} samples ({manifest["horizon"] * hours:g} h) of {len(manifest["channels"])} channels
-from the newest {manifest["context"]} ({manifest["context"] * hours:g} h), one sample every {manifest["interval_s"]:g} s.
+Forecasts the next {horizon} samples ({horizon * hours:g} h) of {len(manifest["channels"])} channels from the newest
+{context} ({context * hours:g} h), one sample every {manifest["interval_s"]:g} s.
 
 | channel | unit |
 | --- | --- |
@@ -30,7 +30,7 @@ from the newest {manifest["context"]} ({manifest["context"] * hours:g} h), one s
     foresense verify .                             # every file, every format
 
 The CSV has one column per channel, in the units above, oldest sample first. `predict.py` scales with `scaler.json`,
-scaled = (value - shift) / scale, and never clips; a missing value in the newest {manifest["context"]} rows is an error.
+scaled = (value - shift) / scale, and never clips; a missing value in the newest {context} rows is an error.
 
 ## Files
 
@@ -42,8 +42,8 @@ scaled = (value - shift) / scale, and never clips; a missing value in the newest
 
 ## How good it is
 
-Test part, {evaluation.get("metrics_scale", "scaled")} units, trained model {manifest["model_sha256"][:12]}; the benchmark
-report of the pipeline says how good each exported file still is.
+Test part, {evaluation.get("metrics_scale", "scaled")} units, trained model {manifest["model_sha256"][:12]}; the
+benchmark report of the pipeline says how good each exported file still is.
 
 | | MSE | MAE |
 | --- | --- | --- |

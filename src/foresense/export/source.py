@@ -37,8 +37,8 @@ class ExportSource:
     def reference(self) -> np.ndarray:
         """(n, horizon, n_channels), float32, scaled: what the model says of each calibration window, one at a time."""
         with torch.inference_mode():
-            batches = torch.from_numpy(np.ascontiguousarray(self.calibration)).split(1)
-            return torch.cat([self.model(batch) for batch in batches]).numpy()
+            contexts = torch.from_numpy(np.ascontiguousarray(self.calibration))
+            return torch.cat([self.model(contexts[n : n + 1]) for n in range(len(contexts))]).numpy()
 
 
 def convert(source: ExportSource, variant: str, file: Path) -> str:

@@ -1,8 +1,8 @@
 """TFLite files through litert-torch, quantized by ai-edge-quantizer.
 
 Of the ways to a smaller file that stack.md measured, `dynamic_wi8_afp32` has int8 weights and float32 activations,
-`static_wi8_ai8` is the only one with integers throughout. PT2E's static file has int8 doors and 48 float32 tensors inside,
-so it is not offered.
+`static_wi8_ai8` is the only one with integers throughout. PT2E's static file has int8 doors and 48 float32 tensors
+inside, so it is not offered.
 """
 
 from importlib import import_module

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from foresense.export.predict import open_model
+from foresense.export.quiet import quieted
 from foresense.signals import file_sha256, read_json
 
 SCHEMA_VERSION = 1
@@ -97,7 +98,7 @@ def _descriptions(folder: Path, manifest: dict[str, Any], broken: set[str]) -> l
         content = read_json(folder / f"{name}.json")
         if content.get("channels") != manifest["channels"]:
             problems.append(
-                f"{name}.json: channels {content.get('channels')}, manifest.json has {manifest['channels']} in this order"
+                f"{name}.json: channels {content.get('channels')}, manifest.json has {manifest['channels']} in order"
             )
         problems += [
             f"{name}.json: {key} is {content.get(key)}, manifest.json has {value}"
@@ -133,7 +134,8 @@ def _golden(folder: Path, manifest: dict[str, Any], broken: set[str]) -> tuple[t
         if facts["file"] in broken:
             continue
         try:
-            forecast = open_model(folder / facts["file"])
+            with quieted():
+                forecast = open_model(folder / facts["file"])
         except ImportError as error:
             problems.append(f"{variant}: cannot be checked here: {error}; pip install 'foresense[edge]'")
             continue

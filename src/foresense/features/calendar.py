@@ -1,5 +1,7 @@
 """Calendar features: where in the day, the week and the year a forecast is issued, in local time."""
 
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pandas as pd
 
@@ -22,7 +24,9 @@ def calendar(contexts: Contexts) -> Features:
     Returns:
         6 features without unit ("1").
     """
-    local = pd.DatetimeIndex(pd.to_datetime(contexts.issued_s, unit="s", utc=True)).tz_convert(contexts.time_zone)
+    local = pd.DatetimeIndex(pd.to_datetime(contexts.issued_s, unit="s", utc=True)).tz_convert(
+        ZoneInfo(contexts.time_zone)  # pandas reads a name by pytz, whose changes of the clock end in 2037
+    )
     hour = local.hour.to_numpy() + local.minute.to_numpy() / 60 + local.second.to_numpy() / 3600
     days = np.where(local.is_leap_year, 366, 365)
     turns = (hour / 24, local.dayofweek.to_numpy() / 7, (local.dayofyear.to_numpy() - 1) / days)

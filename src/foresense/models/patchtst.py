@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from transformers import PatchTSTConfig, PatchTSTForPrediction
+from transformers.utils.logging import disable_progress_bar
 
 from foresense.config import CandidateConfig
 from foresense.models.dropout import use_byte_dropout
@@ -44,6 +45,7 @@ class PatchTst(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors`; `PatchTSTForPrediction.from_pretrained(folder)` reads them."""
+        disable_progress_bar()
         self.net.save_pretrained(folder)
 
 

@@ -126,4 +126,4 @@ def _clock(utc: pd.DatetimeIndex, reasons: np.ndarray, repeated: np.ndarray, n_s
 
 def _first(column: pd.Series) -> str:
     present = column.dropna()
-    return repr(present.iloc[0]) if len(present) else "nothing"
+    return repr(str(present.iloc[0])) if len(present) else "nothing"

@@ -282,26 +282,37 @@ def _vibration(
     faults: Faults,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(n_rows,): mean over a burst of sqrt(ax² + ay² + az²), g, gravity removed.
-
-    The shaft turns the imbalance through x and y; the axial direction z feels less of it; a bad bearing knocks in
-    all three.
-    """
+    """(n_rows,): g, gravity removed. The shaft turns what is out of balance; a bad bearing knocks."""
     # Mean magnitude of the burst is about 1.12 times the amplitude of the rotation at half load.
-    amplitude = machine.vibration_g / 1.12 * (0.78 + 0.45 * load + 0.25 * wear + 0.5 * faults.imbalance)
-    knock = 0.18 + 0.1 * load + 0.75 * faults.bearing
-    amplitude, knock = np.where(running, amplitude, 0.01), np.where(running, knock, 0.01)
-    magnitude = np.empty(len(load))
-    for begin in range(0, len(load), _BLOCK):
+    amplitude_g = machine.vibration_g / 1.12 * (0.78 + 0.45 * load + 0.25 * wear + 0.5 * faults.imbalance)
+    knock_g = 0.18 + 0.1 * load + 0.75 * faults.bearing
+    return burst_magnitude(np.where(running, amplitude_g, 0.01), np.where(running, knock_g, 0.01), rng)
+
+
+def burst_magnitude(amplitude_g: np.ndarray, knock_g: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mean over each burst of sqrt(ax² + ay² + az²): the magnitude of every reading first, then the mean (FX-18).
+
+    The rotation goes through x (full amplitude), y (0.85 of it, a quarter turn later) and z (0.35 of it, axial).
+
+    Args:
+        amplitude_g: (n_rows,), of the rotation.
+        knock_g: (n_rows,), standard deviation of the knocks along each axis.
+        rng: Of this machine's accelerometer.
+
+    Returns:
+        (n_rows,), g.
+    """
+    magnitude_g = np.empty(len(amplitude_g))
+    for begin in range(0, len(amplitude_g), _BLOCK):
         rows = slice(begin, begin + _BLOCK)
-        shape = (len(load[rows]), _N_BURST)
-        phase = rng.uniform(0, 2 * np.pi, shape)
-        knocks = rng.standard_normal((3, *shape)) * knock[rows, None]
-        ax = amplitude[rows, None] * np.cos(phase) + knocks[0]
-        ay = 0.85 * amplitude[rows, None] * np.sin(phase) + knocks[1]
-        az = 0.35 * amplitude[rows, None] * np.cos(phase + 0.6) + knocks[2]
-        magnitude[rows] = np.sqrt(ax**2 + ay**2 + az**2).mean(axis=1)
-    return magnitude
+        amplitude, knock = amplitude_g[rows, None], knock_g[rows, None]
+        phase = rng.uniform(0, 2 * np.pi, (len(amplitude), _N_BURST))
+        knocks = rng.standard_normal((3, *phase.shape)) * knock
+        ax = amplitude * np.cos(phase) + knocks[0]
+        ay = 0.85 * amplitude * np.sin(phase) + knocks[1]
+        az = 0.35 * amplitude * np.cos(phase + 0.6) + knocks[2]
+        magnitude_g[rows] = np.sqrt(ax**2 + ay**2 + az**2).mean(axis=1)
+    return magnitude_g
 
 
 def _told(fault: Fault, start: pd.Timestamp) -> dict[str, object]:

@@ -70,9 +70,7 @@ def _manifest(run: StepRun, group: str) -> dict[str, Any]:
     return content
 
 
-def _measure(
-    run: StepRun, device: DeviceConfig, plan: Plan, group: str, manifest: dict[str, Any]
-) -> dict[str, Facts]:
+def _measure(run: StepRun, device: DeviceConfig, plan: Plan, group: str, manifest: dict[str, Any]) -> dict[str, Facts]:
     """Facts, verdict and reason of every variant of one group."""
     artefact = run.paths.exports / group
     refused = {name: _why_unfit(device, name, facts) for name, facts in manifest["variants"].items()}

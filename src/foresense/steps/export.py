@@ -7,6 +7,7 @@ from typing import Any
 from foresense.config import ExportConfig
 from foresense.export import format_of
 from foresense.export.artefact import BuiltArtefact, ExportError, Origin, build_artefact, calibration_contexts
+from foresense.export.quiet import quieted
 from foresense.export.source import ExportSource
 from foresense.models import load_model, model_sha256
 from foresense.signals import (
@@ -83,9 +84,11 @@ def _origin(run: StepRun, group: str, data_sha256: str) -> Origin:
 
 def _build(run: StepRun, config: ExportConfig, windows_folder: Path, folder: Path, origin: Origin) -> BuiltArtefact:
     windows = open_windows(windows_folder)
+    with quieted():  # transformers asks torchao, which complains of its missing libraries
+        model = load_model(run.paths.models / windows_folder.name)
     with tempfile.TemporaryDirectory(prefix="foresense-export-") as scratch:
         source = ExportSource(
-            model=load_model(run.paths.models / windows_folder.name),
+            model=model,
             calibration=calibration_contexts(windows, config.n_calibration),
             scratch=Path(scratch),
         )

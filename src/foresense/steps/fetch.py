@@ -103,7 +103,7 @@ def _check_present(wanted: RawSet, folder: Path) -> None:
         if found != file.sha256:
             raise SourceError(
                 f"{folder / file.name}: expected SHA-256 {file.sha256}, found {found}: the file was altered or cut "
-                f"off; remove {folder} and fetch again, or keep your own version under another name"
+                f"off; remove it and fetch again, or keep your own version under another name"
             )
 
 

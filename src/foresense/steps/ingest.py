@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from foresense.sources.checks import Gap, check_rate, gaps_of, grid_findings, in
 from foresense.steps.frame import StepRun
 from foresense.windows.resample import grid_origin, resample
 
+_log = logging.getLogger(__name__)
 _N_GAPS = 50  # that a report lists of each asset, the longest
 
 
@@ -59,6 +61,13 @@ def ingest(run: StepRun, config: IngestConfig) -> IngestReport:
         raise SourceError("\n".join(problems))
     if not recordings:
         raise SourceError("\n".join(short) or f"{config.source}: no row with a usable time in any file")
+    for finding in findings:
+        where = f" ({finding.where})" if finding.where else ""
+        _log.warning(
+            "%s: %s, n = %d: %s%s", finding.asset or config.source, finding.kind, finding.n, finding.message, where
+        )
+    for asset, facts in assets.items():
+        _log.info("%s: %d samples, %s to %s", asset, facts["n_rows"], facts["start"], facts["end"])
     origin = {"source": config.source, "raw_sha256": found.sha256, **found.facts}
     write_recordings(run.paths.recordings, recordings, facts=origin)
     return run.finish(

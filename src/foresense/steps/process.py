@@ -1,4 +1,8 @@
-"""A step and the machine: it dies with the process that started it, and runs once at a time."""
+"""A step and the machine: it dies with the process that started it, and runs once at a time.
+
+`python -m foresense.steps.process <command>` runs a command that dies with its parent, for programs that do not care
+for that themselves.
+"""
 
 import ctypes
 import fcntl
@@ -28,6 +32,15 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it ended before the call
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_cleanly_on_terminate() -> None:
+    """Turn SIGTERM into SystemExit, so that children are ended and half-written folders removed on the way out."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def lock_path(cache: Path, step: str, pipeline: str) -> Path:
@@ -70,3 +83,8 @@ def running(cache: Path, step: str, pipeline: str) -> int | None:
         except BlockingIOError:
             return int(file.read().strip() or 0)
     return None
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])  # the wish to die with the parent outlives exec (prctl(2))

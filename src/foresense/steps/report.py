@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Group
 from rich.table import Table
@@ -60,6 +61,15 @@ def overview(layout: Layout, pipeline: str) -> Overview:
     if not (found.reports or found.problems or found.running):
         raise FileNotFoundError(f"{layout.of(pipeline).reports}: no report there; run `foresense run {pipeline}` first")
     return found
+
+
+def pipeline_overview(project: Path, pipeline: str) -> Overview:
+    """The same for a checkout.
+
+    Raises:
+        FileNotFoundError: nothing has run and nothing runs; says which command to give.
+    """
+    return overview(Layout(root=project, project=project), pipeline)
 
 
 def as_text(found: Overview) -> str:

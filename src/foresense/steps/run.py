@@ -88,15 +88,25 @@ def fetch_raw(project: Path, config: PipelineConfig) -> None:
     fetch(name, raw)
 
 
+def fetch_raw_of(project: Path, pipeline: str) -> None:
+    """Bring the raw files of `pipeline`, where they are known and not there yet."""
+    fetch_raw(project, read_pipeline(project / "params.yaml", pipeline))
+
+
 def stream(command: list[str], folder: Path, echo: Callable[[str], None]) -> int:
-    """Run `command` in a process group of its own, give its lines to `echo`, and end the group if we are ended.
+    """Run `command` and give its lines to `echo`; however this process ends, the command ends with it.
+
+    Args:
+        command: Program and arguments.
+        folder: Where it runs.
+        echo: Receives each line of its output when it is printed.
 
     Returns:
         Its exit code.
     """
     tools = str(Path(sys.executable).parent)  # `python` in dvc.yaml is the interpreter that runs this
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "foresense.steps.process", *command],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -116,4 +126,5 @@ def stream(command: list[str], folder: Path, echo: Callable[[str], None]) -> int
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         raise

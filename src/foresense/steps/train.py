@@ -150,7 +150,9 @@ def _train_candidate(
     data_sha256: str,
     sink: Any,
 ) -> Trained:
-    objective = ForecastObjective(windows, stride=candidate.train_stride, device=device)
+    objective = ForecastObjective(
+        windows, stride=candidate.train_stride, validation_stride=config.validation_stride, device=device
+    )
     sizes = {"n_channels": len(windows.channels), "context": windows.context, "horizon": windows.horizon}
 
     def build() -> nn.Module:
@@ -181,7 +183,12 @@ def _train_candidate(
         seed=config.seed,
     )
     digest = _digest(
-        data_sha256, windows.group, candidate.model_dump(), config.seed, code_digest(run.layout.project, "train")
+        data_sha256,
+        windows.group,
+        candidate.model_dump(),
+        config.validation_stride,
+        config.seed,
+        code_digest(run.layout.project, "train"),
     )
     model = build()
     with ShownProgress(f"{windows.group}/{name}") as progress:

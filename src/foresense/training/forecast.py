@@ -12,15 +12,18 @@ from foresense.signals import Windows
 class ForecastObjective:
     """Windows of one group; items are training windows, `stride` samples apart.
 
+    Validation takes every `validation_stride`-th window of the validation part.
+
     Attributes:
         n_items: Training windows.
         parts: Names of the channels.
     """
 
-    def __init__(self, windows: Windows, *, stride: int, device: str = "cpu") -> None:
+    def __init__(self, windows: Windows, *, stride: int, validation_stride: int = 1, device: str = "cpu") -> None:
         self.windows = windows
         self.device = device
         self.starts = windows.starts["train"][::stride]
+        self.validation = windows.starts["validation"][::validation_stride]
         self.n_items = len(self.starts)
         self.parts = windows.channels
 
@@ -36,7 +39,7 @@ class ForecastObjective:
 
     def validate(self, model: Callable[..., Any]) -> float:
         """Mean squared error over the validation windows, squared scaled units."""
-        starts = self.windows.starts["validation"]
+        starts = self.validation
         total = 0.0
         for first in range(0, len(starts), 64):
             batch = torch.from_numpy(self.windows.gather(starts[first : first + 64])).to(self.device)

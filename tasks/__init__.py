@@ -1,0 +1,1 @@
+"""Prefect tasks: one per step; retries, limits, published artifacts, nothing else."""

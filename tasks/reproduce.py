@@ -1,0 +1,82 @@
+"""Run one DVC stage and say what came of it; knows nothing of Prefect."""
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from foresense.steps.report import Overview, pipeline_overview
+from foresense.steps.run import fetch_raw_of, steps_of, stream
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What DVC 3.67.1, and a step itself, say when somebody else holds a lock; DVC's exit code is 255 for everything.
+BUSY = ("is busy, it is being blocked by", "Unable to acquire lock", "is running already, in process")
+
+
+class StoreBusyError(RuntimeError):
+    """Another DVC command holds a lock that this stage needs; worth a retry."""
+
+
+class StepFailedError(RuntimeError):
+    """The step's own process failed; a retry would fail again."""
+
+
+class GateFailedError(RuntimeError):
+    """The pipeline ran, and what it made is not good enough."""
+
+
+def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: Path = ROOT) -> str:
+    """Bring the stage `<step>@<pipeline>` and all that it needs up to date.
+
+    Args:
+        step: Name of the step.
+        pipeline: Name of the pipeline.
+        echo: Receives each line of DVC and of the step when it is printed.
+        project: The checkout.
+
+    Returns:
+        `ran`, `up to date`, or `not used` where the pipeline has no such step.
+
+    Raises:
+        StoreBusyError: somebody else holds a lock.
+        StepFailedError: the step failed; with its last lines.
+    """
+    if step not in steps_of(project, pipeline):
+        return "not used"
+    if step == "ingest":
+        fetch_raw_of(project, pipeline)
+    stage = f"{step}@{pipeline}"
+    tail: deque[str] = deque(maxlen=30)
+    seen: set[str] = set()
+
+    def hear(line: str) -> None:
+        if line.strip():
+            tail.append(line)
+            seen.update({line} if stage in line else ())
+            echo(line)
+
+    code = stream([sys.executable, "-m", "dvc", "repro", stage], project, hear)
+    text = "\n".join(tail)
+    if code == 0:
+        return "up to date" if f"Stage '{stage}' didn't change, skipping" in seen else "ran"
+    if any(mark in text for mark in BUSY):
+        raise StoreBusyError(f"{stage}: {tail[-1]}")
+    raise StepFailedError(f"{stage} failed with exit code {code}; its last lines:\n{text}")
+
+
+def judge_gates(pipeline: str, project: Path = ROOT) -> Overview:
+    """Look at every gate of `pipeline`.
+
+    Raises:
+        GateFailedError: one failed; the message has a line for each with target and value.
+        FileNotFoundError: the pipeline has no report yet.
+    """
+    found = pipeline_overview(project, pipeline)
+    lines = [
+        f"{gate.name}: {gate.value:.4g} {gate.unit}, asked {gate.comparison} {gate.target:g} ({step})"
+        for step, gate in found.gates
+        if not gate.passed
+    ]
+    if lines:
+        raise GateFailedError("\n".join([f"{pipeline}: {len(lines)} gate(s) failed", *lines]))
+    return found

@@ -1,0 +1,81 @@
+"""One Prefect task per step: brings that step's DVC stage up to date, upstream included, and publishes its report."""
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect import Task, get_run_logger, task
+
+from tasks.publish import publish
+from tasks.reproduce import StoreBusyError, judge_gates, reproduce
+
+
+def only_when_busy(_task: object, _run: object, state: Any) -> bool:
+    """Retry when another DVC command holds a lock; every other failure would fail again."""
+    try:
+        state.result()
+    except StoreBusyError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+def step(name: str) -> Callable[[Callable[[str], str]], Task[[str], str]]:
+    """The policy of every step: its name, and patience with locks."""
+    return task(
+        name=name,
+        task_run_name=f"{name}@{{pipeline}}",
+        retries=10,
+        retry_delay_seconds=[1, 2, 4, 8],
+        retry_jitter_factor=0.5,
+        retry_condition_fn=only_when_busy,
+    )
+
+
+def _run(name: str, pipeline: str) -> str:
+    outcome = reproduce(name, pipeline, get_run_logger().info)
+    if outcome != "not used":
+        publish(name, pipeline)
+    return outcome
+
+
+@step("ingest")
+def ingest(pipeline: str) -> str:
+    """Fetch, check and lay recordings on one rate."""
+    return _run("ingest", pipeline)
+
+
+@step("window")
+def window(pipeline: str) -> str:
+    """Split by time, scale and index windows."""
+    return _run("window", pipeline)
+
+
+@step("features")
+def extract_features(pipeline: str) -> str:
+    """Compute named features of every window."""
+    return _run("features", pipeline)
+
+
+@step("train")
+def train(pipeline: str) -> str:
+    """Train the candidates and compare the best with its baselines."""
+    return _run("train", pipeline)
+
+
+@step("export")
+def export(pipeline: str) -> str:
+    """Write every format and the artefact."""
+    return _run("export", pipeline)
+
+
+@step("benchmark")
+def benchmark(pipeline: str) -> str:
+    """Measure the artefact and judge the gates."""
+    return _run("benchmark", pipeline)
+
+
+@task(name="judge", task_run_name="judge@{pipeline}")
+def judge(pipeline: str) -> None:
+    """Fail when a gate of the pipeline failed, so that a bad model is never promoted."""
+    judge_gates(pipeline)

@@ -1,0 +1,63 @@
+"""Signals with physical meaning, real data where it lies beside the checkout, and no telemetry."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from foresense.config import STEPS
+from foresense.signals import Layout, Recording
+
+_SILENT = {
+    "DO_NOT_TRACK": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "ITERATIVE_DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+
+def pytest_configure() -> None:
+    os.environ.update(_SILENT)
+    data = Path(__file__).parents[2] / "shared" / "data"
+    if data.is_dir():
+        os.environ.setdefault("FORESENSE_DATA", str(data))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real data sets; the test is skipped where there is none."""
+    folder = os.environ.get("FORESENSE_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real data: set FORESENSE_DATA to the folder that holds ett/ETTh1.csv")
+    return Path(folder)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An empty project with the digests of code that reports carry."""
+    (tmp_path / "code.json").write_text(json.dumps({step: {"steps": "0" * 64} for step in STEPS}))
+    return Layout(root=tmp_path, project=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def machine_hours() -> Recording:
+    """100 days of one machine: temperature follows the day, current follows the shifts of the week."""
+    hours = np.arange(2400)
+    rng = np.random.default_rng(0)
+    day, working = np.sin(2 * np.pi * hours / 24), (hours // 24) % 7 < 5
+    temp_c = 65 + 5 * day + 3 * working + 0.3 * rng.standard_normal(2400)
+    current_a = 12 + 8 * working * (day > 0) + 0.2 * rng.standard_normal(2400)
+    return Recording(
+        asset="lathe-1-spindle",
+        samples=np.stack([temp_c, current_a], axis=1),
+        channels=("temp_body", "current"),
+        units=("Cel", "A"),
+        interval_s=3600.0,
+        start=pd.Timestamp("2025-01-01", tz="UTC"),
+    )

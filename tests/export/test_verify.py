@@ -1,0 +1,124 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foresense.export import FORMATS
+from foresense.export.verify import VerifyResult, verify_artefact
+from foresense.signals import file_sha256
+from foresense.steps.verify import verify
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def relist(artefact: Path) -> None:
+    """What a careful forger does: digests of the changed files put into the manifest."""
+
+    def digests(manifest: dict) -> None:
+        manifest["files"] = {name: file_sha256(artefact / name) for name in manifest["files"]}
+        for facts in manifest["variants"].values():
+            facts["sha256"] = manifest["files"][facts["file"]]
+
+    edit(artefact / "manifest.json", digests)
+
+
+def only(result: VerifyResult) -> str:
+    assert len(result.problems) == 1, result.problems
+    return result.problems[0]
+
+
+def test_every_format_passes_as_it_was_written(full_artefact: Path) -> None:
+    result = verify(full_artefact)
+    assert result.problems == ()
+    assert result.passed
+    assert result.variants == tuple(FORMATS)
+    assert result.n_files == len(list(full_artefact.iterdir())) - 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["onnx-float32.onnx", "scaler.json", "windowing.json", "evaluation.json", "golden.npz", "README.md", "predict.py"],
+)
+def test_one_flipped_byte_is_found(artefact: Path, name: str) -> None:
+    content = bytearray((artefact / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (artefact / name).write_bytes(content)
+    result = verify_artefact(artefact)
+    assert not result.passed
+    assert only(result).startswith(f"{name}: SHA-256 is {file_sha256(artefact / name)}, manifest.json says ")
+
+
+def test_a_missing_and_an_unlisted_file_are_found(artefact: Path) -> None:
+    (artefact / "README.md").unlink()
+    (artefact / "model.pkl").write_bytes(b"\x80\x04")
+    assert verify_artefact(artefact).problems == (
+        "README.md: listed in manifest.json, not a file of this folder",
+        "model.pkl: not listed in manifest.json",
+    )
+
+
+def test_the_scaler_of_another_machine_is_found_even_with_matching_digests(artefact: Path) -> None:
+    def swap(content: dict) -> None:
+        content["shift"][1] += 5.0
+
+    edit(artefact / "scaler.json", swap)
+    edit(artefact / "manifest.json", lambda manifest: swap(manifest["scaler"]))
+    relist(artefact)
+    assert only(verify_artefact(artefact)).startswith("scaler.json: golden samples of 'current' differ by")
+
+
+def test_a_scaler_that_is_not_the_manifests_is_found(artefact: Path) -> None:
+    edit(artefact / "scaler.json", lambda content: content["mean"].reverse())
+    relist(artefact)
+    assert only(verify_artefact(artefact)).startswith("scaler.json: mean is [")
+
+
+def test_a_wrong_channel_order_is_found(artefact: Path) -> None:
+    edit(artefact / "scaler.json", lambda content: content["channels"].reverse())
+    relist(artefact)
+    assert only(verify_artefact(artefact)) == (
+        "scaler.json: channels ['current', 'temp_body'], manifest.json has ['temp_body', 'current'] in order"
+    )
+
+
+def test_a_model_that_answers_otherwise_is_found(artefact: Path) -> None:
+    with np.load(artefact / "golden.npz", allow_pickle=False) as file:
+        golden = dict(file)
+    golden["onnx-float32"] = golden["onnx-float32"] + 0.01
+    np.savez(artefact / "golden.npz", allow_pickle=False, **golden)
+    relist(artefact)
+    assert only(verify_artefact(artefact)) == (
+        "onnx-float32: differs from golden 'onnx-float32' by 0.01, allowed 0.0001"
+    )
+
+
+def test_a_manifest_that_points_outside_is_refused(artefact: Path) -> None:
+    (artefact.parent / "outside").write_text("x")
+    edit(artefact / "manifest.json", lambda manifest: manifest["files"].update({"../outside": "0" * 64}))
+    assert only(verify_artefact(artefact)) == "../outside: listed in manifest.json, not a file of this folder"
+
+
+def test_a_manifest_without_its_parts_is_refused(artefact: Path) -> None:
+    edit(artefact / "manifest.json", lambda manifest: manifest.pop("scaler"))
+    assert only(verify_artefact(artefact)) == "manifest.json: scaler missing"
+
+
+def test_all_artefacts_of_a_pipeline_are_checked(artefact: Path, tmp_path: Path) -> None:
+    assert verify(tmp_path).passed
+    (artefact / "README.md").write_text("changed")
+    (tmp_path / "robot").mkdir()
+    first, second = verify(tmp_path).problems
+    assert first.startswith("artefact/README.md: SHA-256 is")
+    assert second == "robot: a folder without manifest.json"
+
+
+def test_no_artefact_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.json in it or one folder below; run `foresense export"):
+        verify(tmp_path)

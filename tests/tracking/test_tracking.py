@@ -1,0 +1,63 @@
+"""Runs in a real SQLite store: nested, failed, found by the model's digest, opened by several processes at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from foresense.signals import Layout
+from foresense.tracking import attach_to_model, open_run, tracking_uri
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Layout(tmp_path, tmp_path)
+
+
+def test_the_local_store_is_used_unless_a_server_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking_uri(layout) == f"sqlite:///{layout.root / 'mlflow' / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert tracking_uri(layout) == "http://127.0.0.1:5000"
+
+
+@pytest.mark.slow
+def test_a_run_its_child_and_what_is_added_to_it_later(layout: Layout) -> None:
+    with open_run(layout, "oil", "first", {"profile": "full"}) as run:
+        for epoch in (1, 2):
+            run.metric("validation/loss", 1 / epoch, epoch)
+        run.parameters({"learning_rate": 1e-5})
+        with run.child("machine") as child:
+            child.tags({"model_sha256": "abc"})
+    found = attach_to_model(layout, "oil", "abc", metrics={"latency_ms_p95": 3.5})
+    assert found == child.run_id
+    client = MlflowClient(tracking_uri(layout))
+    assert [point.value for point in client.get_metric_history(run.run_id, "validation/loss")] == [1.0, 0.5]
+    nested = client.get_run(child.run_id)
+    assert nested.data.tags["mlflow.parentRunId"] == run.run_id
+    assert nested.data.metrics["latency_ms_p95"] == 3.5
+    assert nested.info.status == "FINISHED"
+
+    elsewhere = attach_to_model(layout, "oil", "pulled-from-a-remote", metrics={"x": 1.0})
+    assert elsewhere not in (run.run_id, child.run_id)
+    assert attach_to_model(layout, "oil", "pulled-from-a-remote", metrics={}) == elsewhere
+
+    with pytest.raises(RuntimeError, match="broken"), open_run(layout, "oil", "second", {}) as failed:
+        raise RuntimeError("broken")
+    assert client.get_run(failed.run_id).info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_two_processes_may_open_a_new_store_at_once(layout: Layout) -> None:
+    code = (
+        "import sys; from pathlib import Path; from foresense.signals import Layout; from foresense.tracking import *\n"
+        "root = Path(sys.argv[1])\n"
+        "with open_run(Layout(root, root), 'oil', 'run', {}) as run: print(run.run_id)"
+    )
+    command = [sys.executable, "-c", code, str(layout.root)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    results = [process.communicate() for process in running]
+    assert [process.returncode for process in running] == [0, 0], results
+    assert len({out for out, _ in results}) == 2
