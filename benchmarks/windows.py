@@ -29,7 +29,7 @@ LIMIT_MIB = 40.0
 MIB = 2**20
 
 
-class PlainDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class InMemory(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """What a tutorial writes: a tensor in memory, one slice per window, collated by torch."""
 
     def __init__(self, samples: torch.Tensor) -> None:
@@ -41,6 +41,21 @@ class PlainDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, start: int) -> tuple[torch.Tensor, torch.Tensor]:
         origin = start + CONTEXT
         return self.samples[start:origin], self.samples[origin : origin + HORIZON]
+
+
+class OnDisk(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The same on a memory-mapped file, as ours reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.samples = np.load(path, mmap_mode="c")  # torch warns of arrays that cannot be written to
+
+    def __len__(self) -> int:
+        return len(self.samples) - CONTEXT - HORIZON + 1
+
+    def __getitem__(self, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        origin = start + CONTEXT
+        past, future = self.samples[start:origin], self.samples[origin : origin + HORIZON]
+        return torch.from_numpy(past), torch.from_numpy(future)
 
 
 def make_windows() -> Windows:
@@ -76,9 +91,9 @@ def ours_per_s(windows: Windows, n_batches: int, seed: int = 0) -> float:
     return n_batches * BATCH / (time.perf_counter() - begin)
 
 
-def loader_per_s(samples: torch.Tensor, n_batches: int) -> float:
-    """Windows per second of a plain Dataset in a DataLoader; its first batch, with the shuffle, is not timed."""
-    batches = iter(DataLoader(PlainDataset(samples), batch_size=BATCH, shuffle=True))
+def loader_per_s(dataset: Dataset[tuple[torch.Tensor, torch.Tensor]], n_batches: int) -> float:
+    """Windows per second of `dataset` in a DataLoader; its first batch, with the shuffle, is not timed."""
+    batches = iter(DataLoader(dataset, batch_size=BATCH, shuffle=True))
     next(batches)
     begin = time.perf_counter()
     for batch in islice(batches, n_batches):
@@ -114,20 +129,25 @@ def main() -> None:
         write_windows(folder, make_windows())
         memory = [_memory_in_fresh_process(folder) for _ in range(3)]
         windows = open_windows(folder)
-        samples = torch.from_numpy(np.array(windows.samples))
+        in_memory = InMemory(torch.from_numpy(np.array(windows.samples)))
+        on_disk = OnDisk(folder / "samples.npy")
         cases: dict[str, Callable[[], float]] = {
             "ours": lambda: ours_per_s(windows, 1000),
-            "loader": lambda: loader_per_s(samples, 150),
+            "in memory": lambda: loader_per_s(in_memory, 150),
+            "memory-mapped": lambda: loader_per_s(on_disk, 150),
         }
         speed = interleave(cases, options.repeats)
     limit = N_ROWS * N_CHANNELS * 4 / MIB + LIMIT_MIB
     rows: list[dict[str, Any]] = [
-        compare(
-            "shuffled batches of 128 windows of 1200 + 240 samples x 4 channels, one thread",
-            "windows/s",
-            ours=speed["ours"],
-            peer=f"torch {torch.__version__} DataLoader, plain Dataset in memory, 0 workers",
-            peer_values=speed["loader"],
+        *(
+            compare(
+                "shuffled batches of 128 windows of 1200 + 240 samples x 4 channels, one thread",
+                "windows/s",
+                ours=speed["ours"],
+                peer=f"torch {torch.__version__} DataLoader, plain Dataset {kind}, 0 workers",
+                peer_values=speed[kind],
+            )
+            for kind in ("in memory", "memory-mapped")
         ),
         compare(
             "peak memory raised by 4000 batches from 1,000,000 rows, fresh process",

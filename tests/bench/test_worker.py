@@ -161,7 +161,8 @@ def test_a_device_behind_ssh_is_measured_and_left_clean(
     pi = HOST.model_copy(update={"name": "pi4", "reach": "ssh", "host": "pi@device"})
     with open_session(pi, bench[0], bench[1]) as work:
         copied = next((tmp_path / "bin").glob("foresense.*"))
-        assert {path.name for path in (copied / "foresense").rglob("*.py")} == {"worker.py", "predict.py"}
+        files = {path.name for path in (copied / "foresense").rglob("*.py")}
+        assert files == {"__init__.py", "worker.py", "predict.py"}
         found = measure_artefact(work, bench[2], Plan(1, 10, (1,), None), ["onnx-float32"], None)["onnx-float32"]
     assert found["quality"]["n_windows"] == 6
     assert 0 < found["cold_start_ms"] < 60_000

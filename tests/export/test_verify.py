@@ -1,4 +1,5 @@
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from foresense.export import FORMATS
-from foresense.export.verify import VerifyResult, verify_artefact
+from foresense.export.verify import SEAL, VerifyResult, verify_artefact
 from foresense.signals import file_sha256
 from foresense.steps.verify import verify
 
@@ -16,6 +17,8 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+    manifest = path.parent / "manifest.json"
+    (path.parent / SEAL).write_text(f"{file_sha256(manifest)}  manifest.json\n")
 
 
 def relist(artefact: Path) -> None:
@@ -39,7 +42,7 @@ def test_every_format_passes_as_it_was_written(full_artefact: Path) -> None:
     assert result.problems == ()
     assert result.passed
     assert result.variants == tuple(FORMATS)
-    assert result.n_files == len(list(full_artefact.iterdir())) - 1
+    assert result.n_files == len(list(full_artefact.iterdir())) - 2
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,23 @@ def test_one_flipped_byte_is_found(artefact: Path, name: str) -> None:
     result = verify_artefact(artefact)
     assert not result.passed
     assert only(result).startswith(f"{name}: SHA-256 is {file_sha256(artefact / name)}, manifest.json says ")
+
+
+@pytest.mark.parametrize("position", [0, 0.1, 0.5, 0.9])
+def test_one_flipped_byte_of_the_manifest_or_its_seal_is_found(artefact: Path, position: float) -> None:
+    for name in ("manifest.json", SEAL):
+        intact = (artefact / name).read_bytes()
+        content = bytearray(intact)
+        content[int(position * len(content))] ^= 1
+        (artefact / name).write_bytes(content)
+        assert only(verify_artefact(artefact)).endswith(f"which {SEAL} does not say; nothing else was checked")
+        (artefact / name).write_bytes(intact)
+    assert verify_artefact(artefact).passed
+
+
+def test_sha256sum_reads_the_seal(artefact: Path) -> None:
+    done = subprocess.run(["sha256sum", "-c", SEAL], cwd=artefact, capture_output=True, text=True, check=False)
+    assert done.stdout == "manifest.json: OK\n"
 
 
 def test_a_missing_and_an_unlisted_file_are_found(artefact: Path) -> None:

@@ -59,8 +59,7 @@ FIELDS = {
     "export": dict(variants={}, groups={}, refused={}),
     "benchmark": dict(device="host", plan={}, variants={}, groups={}, ships=None),
 }
-PICTURE = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d4944415478da63"
-                        "64f8cf500f000300018668d5bd0300000000049454e44ae426082")[:70]
+PICTURE = b"picture"
 
 
 def stand_in(run, config):
@@ -140,10 +139,8 @@ class Project:
         (self.root / file).write_text(text.replace(old, new))
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
+def make_project(root: Path) -> Project:
     """A git checkout with DVC, two pipelines and stand-in steps."""
-    root = tmp_path / "project"
     for folder in ("flows", "tasks", "devices", ".dvc"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "tmp", "cache"))
     for name in ("prefect.yaml", ".gitignore", ".dvcignore"):
@@ -167,3 +164,14 @@ def project(tmp_path: Path) -> Project:
     ):
         made.call(*command)
     return made
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One project for all tests of a module."""
+    return make_project(tmp_path_factory.mktemp("shared") / "project")

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow  # twelve processes and more
+
 STEPS = ["ingest", "window", "features", "train", "export", "benchmark"]
 
 

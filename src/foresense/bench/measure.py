@@ -17,7 +17,7 @@ class Plan:
 
     Attributes:
         n_warmup: Untimed inferences before the timed ones.
-        n_timed: Timed inferences at each thread count.
+        n_timed: Timed inferences at the first thread count; a quarter of it at the others.
         n_threads: Thread counts; headline figures are at the first.
         n_quality: Windows of the test part for quality; None for all of them.
     """

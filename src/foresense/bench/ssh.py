@@ -37,8 +37,10 @@ def session(device: DeviceConfig, artefact: Path, windows: Path) -> Iterator[Wor
     if not REMOTE_FOLDER.fullmatch(folder):
         raise WorkerError(f"{device.name}: mktemp answered {folder!r}, expected a path such as /tmp/foresense.a1b2c3")
     try:
-        # without __init__.py these are namespace packages: the worker runs as it does here
-        _ssh(device, host, f"cd {folder} && mkdir -p artefact windows foresense/bench foresense/export")
+        # a package of its own, so that the worker runs as it does here even where the project is installed
+        rooms = "foresense/__init__.py foresense/bench/__init__.py foresense/export/__init__.py"
+        folders = "artefact windows foresense/bench foresense/export"
+        _ssh(device, host, f"cd {folder} && mkdir -p {folders} && touch {rooms}")
         _scp(device, host, [Path(worker.__file__)], f"{folder}/foresense/bench/")
         _scp(device, host, [Path(predict.__file__)], f"{folder}/foresense/export/")
         _scp(device, host, sorted(path for path in artefact.iterdir() if path.is_file()), f"{folder}/artefact/")

@@ -24,6 +24,9 @@ SPAWNED = "FORESENSE_SPAWNED_S"
 #: Modules that have no business in a process whose memory is measured.
 HEAVY = ("torch", "tensorflow", "pandas", "pydantic", "scipy", "mlflow", "litert_torch")
 
+#: Other thread counts than the first get one timed run for so many at the first.
+SWEEP_SHARE = 4
+
 Forecaster = Callable[[np.ndarray], np.ndarray]
 
 
@@ -72,12 +75,13 @@ def measure(
     times_ms = latencies_ms(forecast, inputs, request["n_warmup"], request["n_timed"])
     peak_rss_mib = memory_mib("VmHWM")
     outputs = outputs_of(forecast, inputs)
-    sweep = {threads[0]: summary(times_ms)}
+    sweep = {threads[0]: {**summary(times_ms), "n_timed": len(times_ms)}}
     spread = 0.0
     for n_threads in threads[1:]:
         other = open_model(file, n_threads)
         spread = max(spread, float(np.abs(outputs_of(other, inputs) - outputs).max()))
-        sweep[n_threads] = summary(latencies_ms(other, inputs, request["n_warmup"], request["n_timed"]))
+        n_timed = max(1, request["n_timed"] // SWEEP_SHARE)
+        sweep[n_threads] = {**summary(latencies_ms(other, inputs, request["n_warmup"], n_timed)), "n_timed": n_timed}
     return {
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "n_threads": threads[0],

@@ -14,6 +14,7 @@ from foresense.export.inspect import read_types, require_types
 from foresense.export.quiet import quieted
 from foresense.export.readme import readme_text
 from foresense.export.source import ExportSource, convert
+from foresense.export.verify import SEAL
 from foresense.signals import Windows, file_sha256, write_bytes, write_json
 
 SCHEMA_VERSION = 1
@@ -81,7 +82,7 @@ def build_artefact(
     """Convert, prove and describe one model.
 
     Args:
-        folder: An existing empty folder; the manifest is written last.
+        folder: An existing empty folder; the manifest and its seal are written last.
         source: The model with its calibration windows.
         windows: One group's windows: shape, scaler, names, units.
         origin: Where model and data come from.
@@ -124,6 +125,7 @@ def build_artefact(
     write_bytes(folder / "README.md", readme_text(manifest, origin.evaluation).encode())
     manifest["files"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     write_json(folder / "manifest.json", manifest)
+    write_bytes(folder / SEAL, f"{file_sha256(folder / 'manifest.json')}  manifest.json\n".encode())
     return BuiltArtefact(variants=built, refused=refused)
 
 

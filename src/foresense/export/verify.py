@@ -11,6 +11,8 @@ from foresense.export.quiet import quieted
 from foresense.signals import file_sha256, read_json
 
 SCHEMA_VERSION = 1
+#: SHA-256 of the manifest, as `sha256sum` writes and checks it: the one file that the manifest cannot list.
+SEAL = "manifest.json.sha256"
 #: float32 rounding of a scaled sample.
 SCALING_TOLERANCE = 1e-5
 
@@ -47,6 +49,10 @@ def verify_artefact(folder: Path) -> VerifyResult:
     path = folder / "manifest.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; give the folder of one artefact, exports/<pipeline>/<group>")
+    expected = f"{file_sha256(path)}  manifest.json\n"
+    if not (folder / SEAL).is_file() or (folder / SEAL).read_bytes() != expected.encode():
+        said = f"SHA-256 is {expected.split()[0]}, which {SEAL} does not say"
+        return VerifyResult(folder, 0, (), (f"manifest.json: {said}; nothing else was checked",))
     manifest = read_json(path)
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         return VerifyResult(folder, 0, (), (f"manifest.json: expected schema_version {SCHEMA_VERSION}",))
@@ -76,7 +82,7 @@ def _files(folder: Path, manifest: dict[str, Any]) -> tuple[list[str], set[str]]
             broken.add(name)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_dir() and name not in manifest["files"] and name != "manifest.json":
+        if not path.is_dir() and name not in manifest["files"] and name not in ("manifest.json", SEAL):
             problems.append(f"{name}: not listed in manifest.json")
     needed = {"scaler.json", "windowing.json", "evaluation.json", "golden.npz", "predict.py", "README.md"}
     needed |= {facts["file"] for facts in manifest["variants"].values()}
