@@ -36,9 +36,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "setting up $(VENV) with $(FOUND): about 5 GB, 3 to 10 minutes"
 	@[ -x $(PYTHON) ] || "$(FOUND)" -m venv $(VENV) || { echo "no venv module: install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	$(PYTHON) -m pip install --quiet uv
+	$(PYTHON) -m pip install --quiet uv==0.13.8
 	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps -r requirements.lock
-	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps hatchling trove-classifiers editables pluggy pathspec
 	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -14,7 +14,7 @@ BEGIN, END = "<!-- results: written by `python -m tools.readme` -->", "<!-- end 
 SHOWN = ("oil", "oil-paper", "plant")  # pipelines of which full results are committed
 
 
-class NotPresentable(ValueError):
+class NotPresentableError(ValueError):
     """A report must not stand in the README; the message says why."""
 
 
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     text = readme.read_text()
     try:
         wanted = with_results(text, ROOT)
-    except (NotPresentable, FileNotFoundError) as error:
+    except (NotPresentableError, FileNotFoundError) as error:
         sys.stderr.write(f"README.md: {error}\n")
         return 1
     if "--check" in arguments:
@@ -40,11 +40,11 @@ def with_results(text: str, root: Path) -> str:
     """The text with its measured part replaced by what the reports below `root` say.
 
     Raises:
-        NotPresentable: no markers, a report of another profile, or reports of different data.
+        NotPresentableError: no markers, a report of another profile, or reports of different data.
         FileNotFoundError: a pipeline has no report.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise NotPresentable(f"expected the markers {BEGIN!r} and {END!r} once each")
+        raise NotPresentableError(f"expected the markers {BEGIN!r} and {END!r} once each")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{results(root)}{END}{after}"
@@ -53,7 +53,7 @@ def with_results(text: str, root: Path) -> str:
 def results(root: Path) -> str:
     """Two tables in Markdown: quality beside its best rival, and the gates of what ships."""
     quality = [
-        "| pipeline | data | ships | MSE [95 % interval] | best baseline | beats it | smallest accepted file | p95 latency |",
+        "| pipeline | data | ships | MSE [95 % interval] | best baseline | beats it | file | p95 latency |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     gates = ["| pipeline | gate | target | measured | headroom | verdict |", "| --- | --- | --- | --- | --- | --- |"]
@@ -81,8 +81,8 @@ def results(root: Path) -> str:
             )
     cpu = presentable(root, SHOWN[0])[1].environment
     note = (
-        f"MSE in squared scaled units on the untouched test part. Latency of one forecast, one thread unless the report "
-        f"says otherwise, on this machine: {cpu.cpu}, {cpu.threads} threads."
+        f"MSE in squared scaled units on the untouched test part. Latency of one forecast on "
+        f"one thread of {cpu.cpu}, {cpu.threads} threads."
     )
     return "\n".join(["", *quality, "", note, "", *gates, "", ""])
 
@@ -91,21 +91,21 @@ def presentable(root: Path, pipeline: str) -> tuple[TrainReport, BenchmarkReport
     """Reports of a pipeline that may be shown to people.
 
     Raises:
-        NotPresentable: another profile than `full`, or train and ingest speak of different data.
+        NotPresentableError: another profile than `full`, or train and ingest speak of different data.
     """
     folder = root / "reports" / pipeline
     train, benchmark = read_report(folder, TrainReport), read_report(folder, BenchmarkReport)
     reports: list[Report] = [read_report(folder, IngestReport), train, benchmark]
     for report in reports:
         if report.profile != "full":
-            raise NotPresentable(
+            raise NotPresentableError(
                 f"reports/{pipeline}/{report.step}.json has profile {report.profile!r}, only 'full' may be shown; "
                 f"run `dvc repro benchmark@{pipeline}`"
             )
     if train.data_sha256 != benchmark.data_sha256:
-        raise NotPresentable(
-            f"reports/{pipeline}: train read data {train.data_sha256[:12]}, benchmark {benchmark.data_sha256[:12]}; run "
-            f"`dvc repro benchmark@{pipeline}`"
+        raise NotPresentableError(
+            f"reports/{pipeline}: train read data {train.data_sha256[:12]}, benchmark {benchmark.data_sha256[:12]}; "
+            f"run `dvc repro benchmark@{pipeline}`"
         )
     return train, benchmark
 

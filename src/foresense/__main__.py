@@ -24,6 +24,9 @@ QUIET = {
 #: What a user can cause and repair: told in one message. Anything else is a defect, and shows where it happened.
 EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
 
+#: Loggers that warn at import of what no user can mend: CUDA files of torchao, enums that torchao registers, migrations.
+NOISY = ("torchao", "torch.utils._pytree", "alembic", "mlflow.store.db.utils")
+
 app = typer.Typer(
     name="foresense",
     help="Sensor recordings in, models that run at the edge out, with the proof that they do.",
@@ -49,6 +52,8 @@ def settings(
     os.environ["FORESENSE_PROJECT"] = str(project.resolve())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("foresense").setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _project() -> Path:

@@ -277,7 +277,8 @@ def _evaluation(
     """Everything about one group that is a function of weights and data: no clock, no machine."""
     weights = folder / "model.safetensors"
     test = errors.summary()
-    stride = int(windows.starts["test"][1] - windows.starts["test"][0]) if len(windows.starts["test"]) > 1 else 1
+    starts = windows.starts["test"]
+    stride = int(np.diff(starts).min()) if len(starts) > 1 else windows.horizon
     block = -(-windows.horizon // stride)
     rng = np.random.default_rng(config.seed)
     interval = {

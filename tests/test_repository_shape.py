@@ -1,0 +1,47 @@
+"""The folder names of this repository must not hide installed packages."""
+
+import sys
+from importlib import import_module
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_mlflow_folder_holds_no_python() -> None:
+    found = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "mlflow").rglob("*.py"))
+    assert found == [], f"mlflow/ is for server files only; move {found} to src/foresense/tracking"
+
+
+def test_mlflow_is_the_installed_package() -> None:
+    mlflow = import_module("mlflow")
+    assert mlflow.__file__ is not None, "mlflow is not installed: python found the folder mlflow/ instead"
+    assert not Path(mlflow.__file__).is_relative_to(ROOT / "mlflow")
+
+
+@pytest.mark.parametrize("folder", ["flows", "tasks", "tools"])
+def test_no_module_here_takes_the_name_of_another_package(folder: str) -> None:
+    taken = set(packages_distributions()) | set(sys.stdlib_module_names) | {"flows", "tasks", "tools"}
+    names = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+    assert names & taken == set()
+    assert folder not in packages_distributions()
+
+
+def test_the_lock_names_versions_and_no_place_to_get_them_from() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    packages = [line for line in lines if line and not line.startswith("#")]
+    assert [line for line in packages if "==" not in line or "://" in line or "/" in line.partition(";")[0]] == []
+    assert not any(line.startswith("torch==") for line in packages)
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    folders = ("src", "flows", "tasks", "tools", "tests", "benchmarks")
+    long = {
+        path.relative_to(ROOT).as_posix(): n
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if (n := len(path.read_text().splitlines())) > 400
+    }
+    assert long == {}

@@ -1,0 +1,99 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tools.check_graph import problems
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_the_graph_of_this_checkout_agrees_with_its_code() -> None:
+    assert problems(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "dvc.yaml",
+            "      - data/windows/${item.pipeline}\n      - data/features/${item.pipeline}\n    params",
+            "      - data/windows/${item.pipeline}\n    params",
+            "dvc.yaml, stage train: deps: data/features/<p> is used by the code and not declared",
+        ),
+        (
+            "dvc.yaml",
+            "      - models/${item.pipeline}\n    params",
+            "      - models/${item.pipeline}\n      - data/recordings/${item.pipeline}\n    params",
+            "dvc.yaml, stage export: deps: data/recordings/<p> is declared and not used by the code",
+        ),
+        (
+            "dvc.yaml",
+            "pipelines.${item.pipeline}.window\n",
+            "pipelines.${item.pipeline}.features\n",
+            "dvc.yaml, stage window: params: pipelines.<p>.window is used by the code and not declared",
+        ),
+        (
+            "dvc.yaml",
+            "          - window\n",
+            "          - train\n",
+            "dvc.yaml, stage window: params of code.json: window is used by the code and not declared",
+        ),
+        (
+            "dvc.yaml",
+            "    metrics:\n      - reports/${item.pipeline}/metrics_edge.json: {cache: false}\n",
+            "",
+            "dvc.yaml, stage benchmark: outs: reports/<p>/metrics_edge.json is used by the code and not declared",
+        ),
+        (
+            "dvc.yaml",
+            "foresense features ${item.pipeline}",
+            "foresense window ${item.pipeline}",
+            "dvc.yaml, stage features: cmd is 'exec python -m foresense window <p>'",
+        ),
+        (
+            "params.yaml",
+            "oil: {raw: data/raw/ett}",
+            "oil: {raw: data/raw/other}",
+            "params.yaml: stages.ingest.oil.raw is 'data/raw/other', but its section `ingest` reads 'data/raw/ett'",
+        ),
+        (
+            "src/foresense/steps/window.py",
+            "def window(",
+            "def more(run):\n    return run.paths.models\n\n\ndef window(",
+            None,
+        ),
+    ],
+    ids=["dep", "superfluous dep", "section", "code", "metric", "command", "raw", "unreached code"],
+)
+def test_a_mutant_is_found(checkout: Path, file: str, old: str, new: str, message: str | None) -> None:
+    text = (checkout / file).read_text()
+    assert old in text
+    (checkout / file).write_text(text.replace(old, new, 1))
+    found = problems(checkout)
+    if message is None:
+        assert found == []
+    else:
+        assert any(line.startswith(message) for line in found), found
+
+
+def test_a_step_that_starts_to_read_another_folder_is_found(checkout: Path) -> None:
+    step = checkout / "src" / "foresense" / "steps" / "window.py"
+    text = step.read_text()
+    step.write_text(text.replace("run.paths.recordings", "(run.paths.recordings, run.paths.models)[0]", 1))
+    assert step.read_text() != text
+    assert "dvc.yaml, stage window: deps: models/<p> is used by the code and not declared" in problems(checkout)
+
+
+def test_a_section_that_dvc_would_miss_is_named(checkout: Path) -> None:
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text().replace("    export: {}\n", "", 1))
+    assert any("has no section 'export', which DVC asks for; write `export: {}`" in line for line in problems(checkout))
