@@ -7,6 +7,7 @@ from prefect import Task, get_run_logger, task
 
 from tasks.publish import publish
 from tasks.reproduce import StoreBusyError, judge_gates, reproduce
+from tasks.worker import end_with_worker
 
 
 def only_when_busy(_task: object, _run: object, state: Any) -> bool:
@@ -33,6 +34,7 @@ def step(name: str) -> Callable[[Callable[[str], str]], Task[[str], str]]:
 
 
 def _run(name: str, pipeline: str) -> str:
+    end_with_worker()
     outcome = reproduce(name, pipeline, get_run_logger().info)
     if outcome != "not used":
         publish(name, pipeline)

@@ -24,7 +24,7 @@ QUIET = {
 #: What a user can cause and repair: told in one message. Anything else is a defect, and shows where it happened.
 EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
 
-#: Loggers that warn at import of what no user can mend: CUDA files of torchao, enums that torchao registers, migrations.
+#: Loggers that warn at import of what no user can mend: CUDA files and enums of torchao, migrations.
 NOISY = ("torchao", "torch.utils._pytree", "alembic", "mlflow.store.db.utils")
 
 app = typer.Typer(
@@ -157,6 +157,7 @@ def run(
         run_full(_project(), pipeline, typer.echo)
         _show(_project(), pipeline)
         return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads cost a tiny model more than they bring
     for report in run_smoke(_project(), pipeline):
         typer.echo(f"{report.step}: {report.duration_s:.1f} s")
     _show(_project() / "runs" / f"smoke-{pipeline}", pipeline)

@@ -189,7 +189,8 @@ class PipelineConfig(Section):
         problems = []
         if length > self.window.context:
             problems.append(
-                f"train.candidates.{name}.context_length ({length}) is longer than window.context ({self.window.context})"
+                f"train.candidates.{name}.context_length ({length}) is longer than window.context "
+                f"({self.window.context})"
             )
         if candidate.patch_length > length:
             problems.append(

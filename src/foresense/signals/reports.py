@@ -192,6 +192,7 @@ def read_report(folder: Path, kind: type[ReportT]) -> ReportT:
     content = read_json(path)
     if content.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(
-            f"{path}: report shape version {content.get('schema_version')!r}, this program reads {SCHEMA_VERSION}; run the step again"
+            f"{path}: report shape version {content.get('schema_version')!r}, this program reads {SCHEMA_VERSION}; "
+            "run the step again"
         )
     return kind.model_validate(content)

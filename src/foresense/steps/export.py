@@ -4,8 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foresense.config import ExportConfig
-from foresense.export import format_of
+from foresense.export import file_name, format_of
 from foresense.export.artefact import BuiltArtefact, ExportError, Origin, build_artefact, calibration_contexts
 from foresense.export.quiet import quieted
 from foresense.export.source import ExportSource
@@ -17,9 +19,11 @@ from foresense.signals import (
     open_windows,
     read_json,
     replaced_folder,
-    tree_sha256,
 )
 from foresense.steps.frame import StepRun
+
+#: The variant that stands in MLflow as a model with signature and example.
+MLFLOW_VARIANT = "onnx-float32"
 
 
 def export(run: StepRun, config: ExportConfig) -> ExportReport:
@@ -63,9 +67,13 @@ def export(run: StepRun, config: ExportConfig) -> ExportReport:
 
 
 def data_digest(run: StepRun) -> str:
-    """Digest of the recordings behind the windows, which `window` left in its manifest."""
-    manifest = read_json(run.paths.windows / "manifest.json") if run.paths.windows.is_dir() else {}
-    return str(manifest.get("recordings_sha256") or tree_sha256(run.paths.windows))
+    """Digest of the recordings behind the windows, which `window` left in its manifest.
+
+    Raises:
+        FileNotFoundError: the step `window` has not finished.
+    """
+    group_folders(run.paths.windows)
+    return str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
 
 
 def _origin(run: StepRun, group: str, data_sha256: str) -> Origin:
@@ -103,8 +111,21 @@ def _attach(layout: Layout, folder: Path, origin: Origin, built: BuiltArtefact) 
         for variant, facts in built.variants.items()
         for name in ("size_mib", "max_abs_error")
     }
-    return attach_to_model(
-        layout, origin.pipeline, origin.model_sha256, metrics=metrics, artifacts=[folder / "manifest.json"]
+    with tempfile.TemporaryDirectory(prefix="foresense-mlflow-") as scratch:
+        artifacts = [folder / "manifest.json"]
+        if MLFLOW_VARIANT in built.variants:
+            artifacts.append(_mlflow_model(folder, Path(scratch)))
+        return attach_to_model(layout, origin.pipeline, origin.model_sha256, metrics=metrics, artifacts=artifacts)
+
+
+def _mlflow_model(folder: Path, scratch: Path) -> Path:
+    """The float32 file as a model of MLflow, its first golden vector as the example."""
+    from foresense.tracking.mlflow_model import save_mlflow_model
+
+    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+        context, forecast = golden["inputs"][:1], golden["model"][:1]
+    return save_mlflow_model(
+        scratch / "mlflow-model", folder / file_name(MLFLOW_VARIANT), context=context, forecast=forecast
     )
 
 

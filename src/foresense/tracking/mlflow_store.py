@@ -139,7 +139,7 @@ def attach_to_model(
     run.metrics(metrics)
     run.flush()
     for path in artifacts:
-        run.artifact(path)
+        run.artifact(path, path.name if path.is_dir() else None)
     return run.run_id
 
 

@@ -115,9 +115,9 @@ def fit(
 ) -> FitResult:
     """Train `model` in place; afterwards it holds the weights of the best epoch.
 
-    The order of items is a function of (seed, epoch), the learning rate one of the step, and the checkpoint holds weights,
-    optimizer, random state and sums of the running epoch: a run that was killed anywhere ends with the same bits as one
-    that was not. An epoch's incomplete last batch is left out (another one each epoch).
+    The order of items is a function of (seed, epoch), the learning rate one of the step, and the checkpoint holds
+    weights, optimizer, random state and sums of the running epoch: a run that was killed anywhere ends with the same
+    bits as one that was not. An epoch's incomplete last batch is left out (another one each epoch).
 
     Args:
         model: Its parameters are trained.

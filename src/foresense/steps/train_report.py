@@ -1,0 +1,252 @@
+"""What a training is worth: errors, intervals, rivals, and the report of the step `train`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from foresense.config import CandidateConfig, TrainConfig
+from foresense.evaluate import ErrorSums, block_bootstrap
+from foresense.models import model_sha256
+from foresense.signals import Gate, TrainReport, Windows, write_bytes, write_json
+from foresense.steps.frame import StepRun
+from foresense.training import FitResult
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """One candidate after its training."""
+
+    name: str
+    candidate: CandidateConfig
+    model: nn.Module
+    fit: FitResult
+    said: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupResult:
+    """One group (one asset) after training and evaluation."""
+
+    evaluation: dict[str, Any]
+    errors: ErrorSums
+    rivals: dict[str, ErrorSums]
+    fits: dict[str, FitResult]
+
+
+def evaluate(
+    config: TrainConfig,
+    windows: Windows,
+    folder: Path,
+    best: Trained,
+    trained: list[Trained],
+    errors: ErrorSums,
+    rivals: dict[str, ErrorSums],
+    others: dict[str, dict[str, float]],
+) -> dict[str, Any]:
+    """Everything about one group that is a function of weights and data: no clock, no machine."""
+    weights = folder / "model.safetensors"
+    test = errors.summary()
+    starts = windows.starts["test"]
+    stride = int(np.diff(starts).min()) if len(starts) > 1 else windows.horizon
+    block = -(-windows.horizon // stride)
+    rng = np.random.default_rng(config.seed)
+    interval = {
+        "mse": list(block_bootstrap(errors.squared.mean(1), block=block, rng=rng)),
+        "mae": list(block_bootstrap(errors.absolute.mean(1), block=block, rng=rng)),
+    }
+    evaluation: dict[str, Any] = {
+        "candidate": best.name,
+        "model": {
+            "name": best.candidate.model,
+            "n_parameters": sum(weight.numel() for weight in best.model.parameters()),
+            "size_mib": round(weights.stat().st_size / 2**20, 3),
+        },
+        "model_sha256": model_sha256(folder),
+        "metrics_scale": "scaled",
+        "windows": {
+            "train": len(windows.starts["train"][:: best.candidate.train_stride]),
+            "validation": len(windows.starts["validation"]),
+            "test": len(windows.starts["test"]),
+        },
+        "test": test,
+        "interval": interval,
+        "baselines": {name: rival.summary() for name, rival in rivals.items()},
+        "difference_to_best_baseline": _difference(errors, rivals, block, rng),
+        "per_channel": {
+            channel: {
+                "mse": float(errors.squared[:, number].mean()),
+                "mae": float(errors.absolute[:, number].mean()),
+                "mae_physical": float(errors.absolute[:, number].mean() * windows.scaler.scale[number]),
+            }
+            for number, channel in enumerate(windows.channels)
+        },
+        "candidates": {
+            one.name: {
+                "validation_mse": one.fit.best_validation,
+                "best_epoch": one.fit.best_epoch,
+                "n_epochs": len(one.fit.history),
+                "test": others[one.name],
+                "ships": one is best,
+                "n_train_windows": len(windows.starts["train"][:: one.candidate.train_stride]),
+            }
+            for one in trained
+        },
+    }
+    if config.drop_last_batch is not None:
+        kept = len(errors.squared) - len(errors.squared) % config.drop_last_batch
+        evaluation["test_drop_last"] = {
+            "n_windows": kept,
+            "mse": float(errors.squared[:kept].mean()),
+            "mae": float(errors.absolute[:kept].mean()),
+        }
+    return evaluation
+
+
+def _difference(
+    errors: ErrorSums, rivals: dict[str, ErrorSums], block: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """MSE of the model minus MSE of the best rival, window by window: an interval below 0 is a win."""
+    name = min(rivals, key=lambda rival: rivals[rival].summary()["mse"])
+    paired = errors.squared.mean(1) - rivals[name].squared.mean(1)
+    return {
+        "baseline": name,
+        "mse": float(paired.mean()),
+        "interval": list(block_bootstrap(paired, block=block, rng=rng)),
+    }
+
+
+def report_of(
+    run: StepRun, config: TrainConfig, results: dict[str, GroupResult], data_sha256: str, run_id: str
+) -> TrainReport:
+    """Join the groups into the step's report, and write it with `metrics.json` and `loss.csv` beside it.
+
+    Args:
+        run: The step that is running; its clock is judged against `config.budget_min`.
+        config: Section `train`.
+        results: Group -> what it gave.
+        data_sha256: Digest of the recordings.
+        run_id: MLflow's run of the whole step.
+    """
+    groups = {name: result.evaluation for name, result in results.items()}
+    first = next(iter(groups.values()))
+    test = _mean_of([group["test"] for group in groups.values()])
+    baselines = {name: _mean_of([group["baselines"][name] for group in groups.values()]) for name in first["baselines"]}
+    best_rival = min(baselines, key=lambda name: baselines[name]["mse"])
+    interval = first["interval"] if len(groups) == 1 else _interval_over(results, config.seed)
+    step_ms = [ms for result in results.values() for one in result.fits.values() for ms in one.step_ms]
+    shipped = [result.fits[result.evaluation["candidate"]] for result in results.values()]
+    wins = test["mse"] <= baselines[best_rival]["mse"]
+    conclusion = (
+        f"{run.pipeline}: MSE {test['mse']:.4f} [{interval['mse'][0]:.4f}, {interval['mse'][1]:.4f}] on the test part; "
+        f"best baseline {best_rival}: {baselines[best_rival]['mse']:.4f}. "
+        + ("The model beats its baselines." if wins else f"THE MODEL DOES NOT BEAT ITS BASELINE {best_rival.upper()}.")
+    )
+    metrics = {
+        **{f"test_{name}": value for name, value in test.items()},
+        "best_baseline_mse": baselines[best_rival]["mse"],
+    }
+    write_json(run.paths.reports / "metrics.json", metrics)
+    _write_loss(run.paths.reports / "loss.csv", results)
+    minutes = run.elapsed_s() / 60
+    return run.finish(
+        TrainReport,
+        data_sha256=data_sha256,
+        seed=config.seed,
+        mlflow_run_id=run_id,
+        gates=[Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min)],
+        model={**first["model"], "candidates": {name: group["candidate"] for name, group in groups.items()}},
+        windows={part: sum(group["windows"][part] for group in groups.values()) for part in first["windows"]},
+        test=test,
+        interval=interval,
+        baselines=baselines,
+        per_channel={
+            channel: _mean_of([group["per_channel"][channel] for group in groups.values()])
+            for channel in first["per_channel"]
+        },
+        timing={
+            "n_epochs": float(np.mean([len(one.history) for one in shipped])),
+            "best_epoch": float(np.mean([one.best_epoch for one in shipped])),
+            "step_ms_p50": round(float(np.median(step_ms)), 2) if step_ms else 0.0,
+            "windows_per_s": round(float(np.mean([one.items_per_s for one in shipped])), 2),
+            "training_min": round(minutes, 2),
+        },
+        candidates={name: _over_groups(groups, name) for name in first["candidates"]},
+        groups=groups,
+        beats_baselines=wins,
+        conclusion=conclusion,
+    )
+
+
+def _over_groups(groups: dict[str, dict[str, Any]], candidate: str) -> dict[str, Any]:
+    """One candidate's numbers, averaged over the groups."""
+    found = [group["candidates"][candidate] for group in groups.values()]
+    return {
+        "validation_mse": float(np.mean([one["validation_mse"] for one in found])),
+        "test": _mean_of([one["test"] for one in found]),
+        "ships_in": [name for name, group in groups.items() if group["candidate"] == candidate],
+    }
+
+
+def _interval_over(results: dict[str, GroupResult], seed: int) -> dict[str, list[float]]:
+    """Interval of the mean over assets: assets are drawn, then blocks of windows inside each."""
+    rng = np.random.default_rng(seed)
+    found = list(results.values())
+
+    def of(values: list[np.ndarray]) -> list[float]:
+        bounds = []
+        for _ in range(400):
+            drawn = rng.integers(0, len(values), len(values))
+            bounds.append(np.mean([_block_mean(values[number], rng) for number in drawn]))
+        low, high = np.quantile(bounds, [0.025, 0.975])
+        return [float(low), float(high)]
+
+    return {
+        "mse": of([result.errors.squared.mean(1) for result in found]),
+        "mae": of([result.errors.absolute.mean(1) for result in found]),
+    }
+
+
+def _block_mean(values: np.ndarray, rng: np.random.Generator) -> float:
+    block = max(1, len(values) // 4)
+    first = rng.integers(0, len(values), -(-len(values) // block))
+    return float(np.mean(values[(first[:, None] + np.arange(block)) % len(values)]))
+
+
+def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _write_loss(path: Path, results: dict[str, GroupResult]) -> None:
+    lines = ["training,epoch,train,validation"]
+    for group, result in results.items():
+        for name, found in result.fits.items():
+            lines += [
+                f"{group}/{name},{row['epoch']:.0f},{row['train']:.8g},{row['validation']:.8g}" for row in found.history
+            ]
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def flat_parameters(evaluation: dict[str, Any], config: TrainConfig) -> dict[str, object]:
+    """Parameters of what ships, flat and named alike in every run, so that MLflow's parallel coordinates line up."""
+    candidate = config.candidates[evaluation["candidate"]]
+    return {
+        "candidate": evaluation["candidate"],
+        "seed": config.seed,
+        **candidate.model_dump(mode="json"),
+        **evaluation["model"],
+    }
+
+
+def flat_metrics(report: dict[str, Any]) -> dict[str, float]:
+    """Test metrics, their intervals, the baselines' and each channel's, flat and named alike in every run."""
+    flat = {f"test/{name}": value for name, value in report["test"].items()}
+    for name, (low, high) in report["interval"].items():
+        flat |= {f"test/{name}_low": low, f"test/{name}_high": high}
+    for rival, values in report["baselines"].items():
+        flat |= {f"baseline/{rival}/{name}": value for name, value in values.items()}
+    for channel, values in report["per_channel"].items():
+        flat |= {f"channel/{channel}/{name}": value for name, value in values.items()}
+    return flat
