@@ -1,4 +1,4 @@
-"""End a flow run with the worker that started it: `kill -9` of a worker leaves its engine running, unnoticed for hours."""
+"""End a flow run with the worker that started it: after `kill -9` of a worker its engine runs on, unnoticed."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ _watched = threading.Event()
 
 
 def end_with_worker() -> None:
-    """Watch the worker from now on, where there is one; when it is gone, end this process and with it DVC and the step."""
+    """Watch the worker, where there is one; when it is gone, end this process, and with it DVC and the step."""
     if MARK not in os.environ or _watched.is_set():
         return
     _watched.set()

@@ -8,10 +8,12 @@ argument `config`. A stage that declares less runs too rarely, one that declares
 import ast
 import sys
 from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.events import MappingStartEvent
 
 from tools.closure import Code
 from tools.code_digest import PACKAGE, STEPS
@@ -48,7 +50,8 @@ def problems(project: Path) -> list[str]:
             continue
         stage = declared[step].get("do", declared[step])
         found += [f"dvc.yaml, stage {step}: {line}" for line in _stage_problems(step, stage, code)]
-    return found + [f"params.yaml: {line}" for line in _params_problems(params)]
+    found += [f"params.yaml: {line}" for line in _params_problems(params)]
+    return found + [f"params.yaml: {line}" for line in shared_mappings((project / "params.yaml").read_text())]
 
 
 def _stage_problems(step: str, stage: dict[str, Any], code: Code) -> list[str]:
@@ -141,6 +144,16 @@ def _neutral(text: str) -> str:
 def _compare(what: str, declared: set[str], used: set[str]) -> list[str]:
     lines = [f"{what}: {name} is used by the code and not declared" for name in sorted(used - declared)]
     return lines + [f"{what}: {name} is declared and not used by the code" for name in sorted(declared - used)]
+
+
+def shared_mappings(text: str) -> list[str]:
+    """Mappings with an anchor: `dvc exp run -S` leaves what lies in them as it is, and does not say so (dvc 3.67.1)."""
+    return [
+        f"line {event.start_mark.line + 1}: the mapping &{event.anchor} is shared; `dvc exp run -S` would silently "
+        "change nothing in it; write it out at each place"
+        for event in YAML(typ="safe", pure=True).parse(StringIO(text))
+        if isinstance(event, MappingStartEvent) and event.anchor
+    ]
 
 
 def _params_problems(params: dict[str, Any]) -> list[str]:

@@ -85,7 +85,5 @@ def test_every_family_has_a_version(name):
 
 
 def test_an_unknown_family_names_the_nearest_one():
-    with pytest.raises(
-        ValueError, match=r"no family 'calender'; did you mean 'calendar'\? \(known: calendar, window_st"
-    ):
+    with pytest.raises(ValueError, match=r"no family 'calender'; did you mean 'calendar'\? \(known: "):
         load_family("calender")

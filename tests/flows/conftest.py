@@ -22,17 +22,22 @@ stages:
   export: [oil, plant]
   benchmark: [oil, plant]
 pipelines:
-  oil: &pipeline
+  oil:
     description: stand-in
-    ingest: &ingest {source: ett, raw: ett, channels: [{name: a, unit: "1"}]}
+    ingest: {source: ett, raw: ett, channels: [{name: a, unit: "1"}]}
     window: {context: 48, horizon: 24}
     features: {}
     train: {candidates: {tuned: {learning_rate: 5e-4}}}
     export: {}
     benchmark: {gates: {size_mib: {at_most: 1.0}}}
   plant:
-    <<: *pipeline
+    description: stand-in
     ingest: {source: simulate, channels: [{name: a, unit: "1"}]}
+    window: {context: 48, horizon: 24}
+    features: {}
+    train: {candidates: {only: {learning_rate: 4e-4}}}
+    export: {}
+    benchmark: {gates: {size_mib: {at_most: 1.0}}}
 """
 #: Stand-ins: each writes the digest of what it read, its section, and a real report. `hold-<step>` makes one wait.
 STUB = '''
@@ -64,7 +69,7 @@ PICTURE = b"picture"
 
 def stand_in(run, config):
     print(f"{run.step} of {run.pipeline} works", flush=True)
-    with (run.layout.project / "started").open("a") as file:
+    with (run.layout.cache / "started").open("a") as file:
         file.write(f"{run.step}@{run.pipeline} {os.getpid()}\\n")
     while (run.layout.project / f"hold-{run.step}").exists():
         time.sleep(0.05)
@@ -123,15 +128,15 @@ class Project:
 
     def started(self) -> list[str]:
         """Every step that has started, in order, as `train@plant`."""
-        path = self.root / "started"
+        path = self.root / ".foresense" / "started"
         return [line.split()[0] for line in path.read_text().splitlines()] if path.is_file() else []
 
     def pids(self) -> list[int]:
         """The processes of those steps."""
-        return [int(line.split()[1]) for line in (self.root / "started").read_text().splitlines()]
+        return [int(line.split()[1]) for line in (self.root / ".foresense" / "started").read_text().splitlines()]
 
     def forget(self) -> None:
-        (self.root / "started").unlink(missing_ok=True)
+        (self.root / ".foresense" / "started").unlink(missing_ok=True)
 
     def replace(self, old: str, new: str, file: str = "params.yaml") -> None:
         text = (self.root / file).read_text()
@@ -156,6 +161,7 @@ def make_project(root: Path) -> Project:
     simulator.write_text("")
     (root / "data" / "raw" / "ett").mkdir(parents=True)
     (root / "data" / "raw" / "ett" / "ETTh1.csv").write_text("date,a\n")
+    (root / "data" / "raw" / ".gitignore").write_text("/ett\n")
     made = Project(root)
     for command in (
         ("git", "init", "-q"),

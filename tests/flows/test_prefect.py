@@ -114,7 +114,7 @@ def test_a_deployment_runs_six_tasks_and_the_judge_and_dvc_then_has_nothing_to_d
 
 def test_a_failed_gate_fails_the_run_and_keeps_the_results(served: Served) -> None:
     served.project.dvc("repro", "benchmark@oil")
-    served.project.replace("size_mib: {at_most: 1.0}", "size_mib: {at_most: 0.4}")
+    served.project.replace("at_most: 1.0", "at_most: 0.4")
     try:
         run = served.run("pipeline/oil")
         served.wait(run, "Completed", "Failed", "Crashed")
@@ -128,14 +128,14 @@ def test_a_failed_gate_fails_the_run_and_keeps_the_results(served: Served) -> No
         assert "size_mib: 0.5 MiB, asked <= 0.4" in judge["state"]["message"]
         assert (served.project.root / "reports" / "oil" / "benchmark.json").is_file()
     finally:
-        served.project.replace("size_mib: {at_most: 0.4}", "size_mib: {at_most: 1.0}")
+        served.project.replace("at_most: 0.4", "at_most: 1.0")
 
 
 @pytest.mark.parametrize("how", ["cancel", "kill the engine", "kill dvc", "kill the worker"])
 def test_no_step_outlives_its_run_and_the_next_run_does_what_is_left(served: Served, how: str) -> None:
     project = served.project
     project.dvc("repro", "window@plant")
-    project.replace("learning_rate: ", "learning_rate: 1")
+    project.replace("only: {learning_rate: ", "only: {learning_rate: 1")
     project.forget()
     (project.root / "hold-train").touch()
     run = served.run("pipeline/plant")

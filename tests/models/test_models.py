@@ -103,9 +103,7 @@ def test_dropout_really_acts_in_training_and_never_in_evaluation() -> None:
 
 def test_an_unknown_model_names_the_nearest() -> None:
     candidate = CandidateConfig(model="patchtts")
-    with pytest.raises(
-        ValueError, match=r"no model 'patchtts'; did you mean 'patchtst'\? \(known: dlinear, patchtst\)"
-    ):
+    with pytest.raises(ValueError, match=r"no model 'patchtts'; did you mean 'patchtst'\? \(known: "):
         build_model(candidate, n_channels=1, context=64, horizon=8)
 
 

@@ -8,7 +8,13 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CHILD = "import os, time; from tasks.worker import end_with_worker; end_with_worker(); print(os.getpid(), flush=True); time.sleep(60)"
+CHILD = """
+import os, time
+from tasks.worker import end_with_worker
+end_with_worker()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize(("started_by_worker", "outlives"), [(True, False), (False, True)])

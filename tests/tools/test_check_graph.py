@@ -97,3 +97,9 @@ def test_a_section_that_dvc_would_miss_is_named(checkout: Path) -> None:
     params = checkout / "params.yaml"
     params.write_text(params.read_text().replace("    export: {}\n", "", 1))
     assert any("has no section 'export', which DVC asks for; write `export: {}`" in line for line in problems(checkout))
+
+
+def test_a_shared_mapping_is_refused_because_an_experiment_could_not_change_it(checkout: Path) -> None:
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text().replace("split: {unit", "split: &shared {unit", 1))
+    assert any("the mapping &shared is shared; `dvc exp run -S` would silently" in line for line in problems(checkout))

@@ -38,6 +38,13 @@ class VerifyResult:
         """Whether nothing differs."""
         return not self.problems
 
+    def __str__(self) -> str:
+        """One line when all is well, else one for each difference."""
+        checked = f"{self.n_files} files by SHA-256, golden vectors of {', '.join(self.variants) or 'no variant'}"
+        if self.passed:
+            return f"{self.artefact}: verified: {checked}"
+        return "\n  ".join([f"{self.artefact}: {len(self.problems)} difference(s) ({checked})", *self.problems])
+
 
 def verify_artefact(folder: Path) -> VerifyResult:
     """Check one artefact.

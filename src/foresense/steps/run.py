@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
-from foresense.config import STEPS, PipelineConfig, read_pipeline, read_stages
+from foresense.config import STEPS, ConfigError, PipelineConfig, read_pipeline, read_stages
 from foresense.config.smoke import shrink
 from foresense.signals import Layout, Report
 from foresense.steps.frame import Profile, StepRun
@@ -45,11 +45,19 @@ def steps_of(project: Path, pipeline: str) -> tuple[str, ...]:
     """
     read_pipeline(project / "params.yaml", pipeline)
     stages = read_stages(project / "params.yaml")
-    return tuple(step for step in STEPS if pipeline in stages.get(step, ()))
+    steps = tuple(step for step in STEPS if pipeline in stages.get(step, ()))
+    if not steps:
+        raise ConfigError(
+            f"{project / 'params.yaml'}: pipeline {pipeline!r} is in no list of `stages`, so DVC has no stage for it; "
+            "add it there, or try it with `--profile smoke`"
+        )
+    return steps
 
 
 def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
-    """Run all steps of `pipeline`, shrunk, in this process, in `runs/smoke-<pipeline>`, which is emptied first.
+    """Run all six steps of `pipeline`, shrunk, in this process, in `runs/smoke-<pipeline>`, which is emptied first.
+
+    The pipeline need not stand under `stages:` yet, which is how one's own recordings are tried.
 
     Yields:
         The report of each step when it ends.
@@ -59,7 +67,7 @@ def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
     scratch = project / "runs" / f"smoke-{pipeline}"
     shutil.rmtree(scratch, ignore_errors=True)
     layout = Layout(root=scratch, project=project)
-    for step in steps_of(project, pipeline):
+    for step in STEPS:
         yield run_step(StepRun(step=step, pipeline=pipeline, layout=layout, profile="smoke"), config)
 
 
