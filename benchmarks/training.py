@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import mse_loss
 from transformers import PatchTSTForPrediction
 
 from benchmarks.harness import write_results
@@ -52,7 +52,7 @@ def stepper(way: str, micro: int, dropout: bool) -> Callable[[torch.Tensor, torc
         for first in range(0, BATCH, micro):
             part = slice(first, first + micro)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-                loss = F.mse_loss(forward(context[part]).float(), truth[part])
+                loss = mse_loss(forward(context[part]).float(), truth[part])
             (loss * micro / BATCH).backward()
             total += float(loss.detach()) * micro / BATCH
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

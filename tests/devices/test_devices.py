@@ -32,5 +32,5 @@ def test_the_four_devices_are_there() -> None:
 
 
 def test_an_unknown_device_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="no device 'pi6'; known: .*pi4"):
+    with pytest.raises(ConfigError, match=r"no device 'pi6'; known: .*pi4"):
         read_device(FOLDER, "pi6")
