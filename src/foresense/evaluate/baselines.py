@@ -40,7 +40,8 @@ def seasonal_naive(horizon: int, season: int) -> Forecast:
     def forecast(context: np.ndarray, starts: np.ndarray) -> np.ndarray:
         if season > context.shape[1]:
             raise ValueError(f"a season of {season} samples is longer than the context of {context.shape[1]}")
-        return context[:, context.shape[1] - season + steps]
+        found: np.ndarray = context[:, context.shape[1] - season + steps]
+        return found
 
     return forecast
 
