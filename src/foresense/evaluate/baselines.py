@@ -67,7 +67,8 @@ def ridge_on_features(
     def departures(starts: np.ndarray) -> np.ndarray:
         batch = windows.gather(starts)
         last = batch[:, windows.context - 1 : windows.context]
-        return (batch[:, windows.context :] - last).reshape(len(starts), -1)
+        courses: np.ndarray = batch[:, windows.context :] - last
+        return courses.reshape(len(starts), -1)
 
     x, y = inputs(train), departures(train)
     x_validation, y_validation = inputs(validation), departures(validation)
