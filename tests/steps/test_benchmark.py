@@ -32,7 +32,10 @@ def workshop() -> ModuleType:
 def tracking() -> object:
     """The tracking room without a store."""
     patch = pytest.MonkeyPatch()
-    fake = SimpleNamespace(attach_to_model=lambda layout, pipeline, model_sha256, **content: f"run-{model_sha256[:4]}")
+    fake = SimpleNamespace(
+        attach_to_model=lambda layout, pipeline, model_sha256, **content: f"run-{model_sha256[:4]}",
+        save_mlflow_model=lambda folder, onnx_file, **content: folder,
+    )
     patch.setitem(sys.modules, "foresense.tracking", fake)
     yield fake
     patch.undo()

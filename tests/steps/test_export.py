@@ -37,7 +37,12 @@ def attached(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
         told.append({"pipeline": pipeline, "model_sha256": model_sha256, **content})
         return f"run-{len(told)}"
 
-    monkeypatch.setitem(sys.modules, "foresense.tracking", SimpleNamespace(attach_to_model=attach_to_model))
+    def save_mlflow_model(folder: Path, onnx_file: Path, **content: object) -> Path:
+        assert onnx_file.is_file()
+        return folder
+
+    fake = SimpleNamespace(attach_to_model=attach_to_model, save_mlflow_model=save_mlflow_model)
+    monkeypatch.setitem(sys.modules, "foresense.tracking", fake)
     return told
 
 
@@ -71,7 +76,8 @@ def test_every_group_gets_an_artefact_that_verifies(
         assert facts["sha256"] == file_sha256(paths.exports / facts["group"] / facts["file"])
     models = [file_sha256(paths.models / group / "model.safetensors") for group in report.groups]
     assert [told["model_sha256"] for told in attached] == models
-    assert attached[0]["artifacts"] == [paths.exports / "lathe-1" / "manifest.json"]
+    kept = [path.name for path in attached[0]["artifacts"]]
+    assert kept == ["manifest.json", "mlflow-model"]
     assert attached[0]["metrics"]["export/onnx-int8/size_mib"] == report.groups["lathe-1"]["onnx-int8"]["size_mib"]
 
 

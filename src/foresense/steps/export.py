@@ -120,7 +120,7 @@ def _attach(layout: Layout, folder: Path, origin: Origin, built: BuiltArtefact) 
 
 def _mlflow_model(folder: Path, scratch: Path) -> Path:
     """The float32 file as a model of MLflow, its first golden vector as the example."""
-    from foresense.tracking.mlflow_model import save_mlflow_model
+    from foresense.tracking import save_mlflow_model
 
     with np.load(folder / "golden.npz", allow_pickle=False) as golden:
         context, forecast = golden["inputs"][:1], golden["model"][:1]

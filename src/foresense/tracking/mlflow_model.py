@@ -3,10 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
-from mlflow import onnx as mlflow_onnx
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 
 
 def save_mlflow_model(folder: Path, onnx_file: Path, *, context: np.ndarray, forecast: np.ndarray) -> Path:
@@ -21,6 +17,11 @@ def save_mlflow_model(folder: Path, onnx_file: Path, *, context: np.ndarray, for
     Returns:
         `folder`.
     """
+    import onnx  # with mlflow.onnx three seconds of imports, which only the step `export` needs
+    from mlflow import onnx as mlflow_onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
     signature = ModelSignature(
         inputs=Schema([TensorSpec(context.dtype, context.shape, "context")]),
         outputs=Schema([TensorSpec(forecast.dtype, forecast.shape, "forecast")]),
