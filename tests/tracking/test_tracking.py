@@ -25,7 +25,7 @@ def test_the_local_store_is_used_unless_a_server_is_named(layout: Layout, monkey
 
 @pytest.mark.slow
 def test_a_run_its_child_and_what_is_added_to_it_later(layout: Layout) -> None:
-    with open_run(layout, "oil", "first", {"profile": "full"}) as run:
+    with open_run(layout, "oil", "first", {"profile": "full", "data_sha256": "ab" * 32}) as run:
         for epoch in (1, 2):
             run.metric("validation/loss", 1 / epoch, epoch)
         run.parameters({"learning_rate": 1e-5})
@@ -35,6 +35,8 @@ def test_a_run_its_child_and_what_is_added_to_it_later(layout: Layout) -> None:
     assert found == child.run_id
     client = MlflowClient(tracking_uri(layout))
     assert [point.value for point in client.get_metric_history(run.run_id, "validation/loss")] == [1.0, 0.5]
+    (used,) = client.get_run(run.run_id).inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("oil", "ab" * 18)
     nested = client.get_run(child.run_id)
     assert nested.data.tags["mlflow.parentRunId"] == run.run_id
     assert nested.data.metrics["latency_ms_p95"] == 3.5

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import time
 
 import psutil
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from foresense.signals import Layout
@@ -17,6 +17,7 @@ from foresense.signals import Layout
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
 MODEL_TAG = "model_sha256"
+DATA_TAG = "data_sha256"
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -59,6 +60,13 @@ class MlflowRun:
         """Set tags."""
         self.client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in values.items()])
 
+    def dataset(self, name: str, sha256: str) -> None:
+        """Say which recordings the run read; MLflow's page shows name and digest (36 characters at most)."""
+        data = Dataset(
+            name=name, digest=sha256[:36], source_type="local", source=f'{{"uri": "data/recordings/{name}"}}'
+        )
+        self.client.log_inputs(self.run_id, datasets=[DatasetInput(data, tags=[])])
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep one file, or a folder with all it holds."""
         if path.is_dir():
@@ -94,10 +102,12 @@ def open_run(layout: Layout, pipeline: str, name: str, tags: Mapping[str, str]) 
         layout: Where the local store is.
         pipeline: Name of the experiment.
         name: Name of the run.
-        tags: What the run is tagged with.
+        tags: What the run is tagged with; `data_sha256` stands as the run's data set, too.
     """
     client, experiment_id = _open_store(layout, pipeline)
     with _started(client, experiment_id, name, tags) as run:
+        if DATA_TAG in tags:
+            run.dataset(pipeline, tags[DATA_TAG])
         yield run
 
 
