@@ -7,7 +7,7 @@ import numpy as np
 
 from foresense.signals import Windows
 
-BATCH = 64
+BATCH = 16  # windows at once: 64 of the asked network with seven channels took 5 GiB
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,7 @@ def plot_forecasts(
             axes.plot(ahead, truth[column, :, row], color=TRUTH_COLOUR, linewidth=1.1, label="truth")
             for number, (name, values) in enumerate(forecasts.items()):
                 colour = MODEL_COLOUR if number == 0 else BASELINE_COLOURS[(number - 1) % len(BASELINE_COLOURS)]
-                width = 1.6 if number == 0 else 0.8
+                width = (1.6 if truth.shape[1] <= 100 else 1.0) if number == 0 else 0.8
                 axes.plot(
                     ahead,
                     values[column, :, row],

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ WORTH_MS = 60_000  # a training that takes less than a minute anyhow is not meas
 WORTH_GROWING = 0.97
 NO_COMPILER = "not compiled: no C++ compiler (c++, g++, clang++ or $CXX) found; a step takes about 1.5 times as long"
 NO_BF16 = "float32: this processor has no bfloat16 arithmetic (AVX512-BF16 or AMX)"
+MEMORY_MIB = 4096  # memory grows less than the micro-batch does, so this keeps a process well below
 N_TIMED = 2  # passes after the first; the fastest counts, because a neighbour can only slow one down
 
 
@@ -112,15 +114,22 @@ def _grow(
     bf16: bool,
     measured: dict[Way, float],
 ) -> None:
-    """Measure larger and larger micro-batches until one is no faster: that also bounds the memory."""
+    """Measure larger and larger micro-batches until one is no faster, or would take more than `MEMORY_MIB`."""
     fastest = float("inf")
-    for micro in micro_batches:
+    for number, micro in enumerate(micro_batches):
+        if number and peak_rss_mib() * micro / micro_batches[number - 1] > MEMORY_MIB:
+            return
         way = Way(micro, compiled, bf16)
         if way not in measured:
             measured[way] = _ms_per_item(build(), objective, way)
         if measured[way] > fastest * WORTH_GROWING:
             return
         fastest = min(fastest, measured[way])
+
+
+def peak_rss_mib() -> float:
+    """Most memory that this process has held, in MiB (Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _ms_per_item(model: torch.nn.Module, objective: Objective, way: Way) -> float:

@@ -8,6 +8,8 @@ import torch
 
 from foresense.signals import Windows
 
+VALIDATION_BATCH = 16  # windows at once: bounds the memory of an epoch's end as micro-batches bound that of a step
+
 
 class ForecastObjective:
     """Windows of one group; items are training windows, `stride` samples apart.
@@ -41,8 +43,9 @@ class ForecastObjective:
         """Mean squared error over the validation windows, squared scaled units."""
         starts = self.validation
         total = 0.0
-        for first in range(0, len(starts), 64):
-            batch = torch.from_numpy(self.windows.gather(starts[first : first + 64])).to(self.device)
+        for first in range(0, len(starts), VALIDATION_BATCH):
+            chosen = starts[first : first + VALIDATION_BATCH]
+            batch = torch.from_numpy(self.windows.gather(chosen)).to(self.device)
             total += float(self.loss(model, batch).mean()) * len(batch)
         return total / len(starts)
 
