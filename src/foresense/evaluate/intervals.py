@@ -28,14 +28,15 @@ def block_bootstrap(
         Lower and upper bound, in the unit of `values`.
 
     Raises:
-        ValueError: no values, or a block shorter than 1.
+        ValueError: no values, or a block that is shorter than 1 or longer than the sequence.
 
     Source: Politis and Romano, A circular block-resampling procedure for stationary data, 1992.
     """
     n = len(values)
-    if n == 0 or block < 1:
-        raise ValueError(f"a bootstrap needs values and a block of at least 1, found {n} values and block {block}")
-    block = min(block, n)
+    if n == 0 or not 1 <= block <= n:
+        raise ValueError(
+            f"a bootstrap needs values and a block of 1 to all of them, found {n} values and block {block}"
+        )
     n_blocks = -(-n // block)
     sums = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values[: block - 1]]))])
     of_block = (sums[block:] - sums[:-block])[:n] / block  # mean of the block that begins at each value, around the end

@@ -15,6 +15,11 @@ from foresense.steps.frame import StepRun
 from foresense.training import FitResult
 
 
+#: Windows that share a target are drawn together, but never fewer than so many draws: with one or two the interval has no
+#: width. A test part shorter than this many horizons gets an interval that is too narrow; the number of windows tells.
+MIN_BLOCKS = 4
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """One candidate after its training."""
@@ -51,7 +56,7 @@ def evaluate(
     test = errors.summary()
     starts = windows.starts["test"]
     stride = int(np.diff(starts).min()) if len(starts) > 1 else windows.horizon
-    block = -(-windows.horizon // stride)
+    block = min(-(-windows.horizon // stride), max(1, len(starts) // MIN_BLOCKS))
     rng = np.random.default_rng(config.seed)
     interval = {
         "mse": list(block_bootstrap(errors.squared.mean(1), block=block, rng=rng)),
