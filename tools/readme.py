@@ -74,9 +74,10 @@ def results(root: Path) -> str:
             )
         )
         for gate in [*train.gates, *benchmark.gates]:
+            unit = "" if gate.unit == "1" else f" {gate.unit}"
             verdict = "PASS" if gate.passed else "**FAIL**"
             gates.append(
-                f"| `{name}` | {gate.name} | {gate.comparison} {gate.target:g} {gate.unit} | {gate.value:.4g} | "
+                f"| `{name}` | {gate.name} | {gate.comparison} {gate.target:g}{unit} | {gate.value:.4g} | "
                 f"{gate.headroom:+.0%} | {verdict} |"
             )
     cpu = presentable(root, SHOWN[0])[1].environment

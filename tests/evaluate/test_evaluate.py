@@ -100,3 +100,8 @@ def test_blocks_widen_the_interval_of_dependent_values() -> None:
 def test_a_bootstrap_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="found 0 values and block 1"):
         block_bootstrap(np.empty(0), block=1, rng=np.random.default_rng(0))
+
+
+def test_a_block_longer_than_the_sequence_is_refused() -> None:
+    with pytest.raises(ValueError, match="found 5 values and block 6"):
+        block_bootstrap(np.ones(5), block=6, rng=np.random.default_rng(0))

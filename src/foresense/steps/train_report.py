@@ -14,9 +14,8 @@ from foresense.signals import Gate, TrainReport, Windows, write_bytes, write_jso
 from foresense.steps.frame import StepRun
 from foresense.training import FitResult
 
-
-#: Windows that share a target are drawn together, but never fewer than so many draws: with one or two the interval has no
-#: width. A test part shorter than this many horizons gets an interval that is too narrow; the number of windows tells.
+#: Windows that share a target are drawn together, but never fewer than so many draws: with one or two the interval has
+#: no width. A test part shorter than this many horizons gets an interval that is too narrow; its windows tell.
 MIN_BLOCKS = 4
 
 
