@@ -95,7 +95,7 @@ def test_a_step_that_starts_to_read_another_folder_is_found(checkout: Path) -> N
 
 def test_a_section_that_dvc_would_miss_is_named(checkout: Path) -> None:
     params = checkout / "params.yaml"
-    params.write_text(params.read_text().replace("    export: {}\n", "", 1))
+    params.write_text(params.read_text().replace("    export: {n_calibration: 16}\n", "", 1))
     assert any("has no section 'export', which DVC asks for; write `export: {}`" in line for line in problems(checkout))
 
 
