@@ -8,22 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from foresense.__main__ import QUIET
 from foresense.config import STEPS
 from foresense.signals import Layout, Recording
 
-_SILENT = {
-    "DO_NOT_TRACK": "true",
-    "DVC_NO_ANALYTICS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_OFFLINE": "1",
-    "ITERATIVE_DO_NOT_TRACK": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
-
 
 def pytest_configure() -> None:
-    os.environ.update(_SILENT)
+    os.environ.update(QUIET)
     data = Path(__file__).parents[2] / "shared" / "data"
     if data.is_dir():
         os.environ.setdefault("FORESENSE_DATA", str(data))

@@ -32,12 +32,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Way]:
 
     def ms_per_item(model: nn.Module, objective: Items, way: Way) -> float:
         seen.append(way)
-        return {8: 10.0, 32: 8.0, 128: 9.0}[way.micro_batch] / (2 if way.compile else 1)
+        return {4: 12.0, 8: 10.0, 32: 8.0, 128: 9.0}[way.micro_batch] / (2 if way.compile else 1)
 
     monkeypatch.setattr(module, "_ms_per_item", ms_per_item)
     monkeypatch.setattr(module, "has_bf16", lambda: False)
     monkeypatch.setattr(module, "has_compiler", lambda: True)
-    monkeypatch.setattr(module, "peak_rss_mib", lambda: 100.0)
     return seen
 
 
@@ -56,12 +55,31 @@ def test_the_fastest_way_is_chosen_and_remembered(measured: list[Way], tmp_path:
     assert len(measured) == n_measured
 
 
-def test_growing_stops_before_memory_runs_out(
+def test_no_micro_batch_keeps_more_than_the_limit(
     measured: list[Way], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "peak_rss_mib", lambda: module.MEMORY_MIB / 2)
+    monkeypatch.setattr(module, "activations_mib", lambda model, objective: module.ACTIVATIONS_MIB / 9)
     assert ask(tmp_path).way == Way(8, compile=True, bf16=False)
     assert max(way.micro_batch for way in measured) == 8
+    assert ask(tmp_path / "short", n_passes=100).way.micro_batch == 8
+
+
+def test_one_item_that_is_too_large_is_taken_in_the_smallest_micro_batch(
+    measured: list[Way], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "activations_mib", lambda model, objective: 2.0 * module.ACTIVATIONS_MIB)
+    assert ask(tmp_path).way == Way(4, compile=True, bf16=False)
+
+
+def test_activations_are_those_that_backward_needs() -> None:
+    class Wide(Items):
+        def batch(self, items: np.ndarray) -> torch.Tensor:
+            return torch.ones(len(items), 1024)
+
+    # What torch keeps for an item: the input of the linear layer and of the tanh's backward (its output), and what
+    # is squared (a view of that same output): 1024 numbers of 4 bytes, twice. The weights are not counted.
+    model = nn.Sequential(nn.Linear(1024, 1024), nn.Tanh())
+    assert module.activations_mib(model, Wide()) == pytest.approx(2 * 4096 / 2**20)
 
 
 def test_without_a_compiler_it_says_so(measured: list[Way], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,12 @@
-"""Pictures of a trained group: forecasts beside the rivals', error by horizon and by channel."""
+"""Pictures of a trained group: forecasts beside the rivals', error by epoch, by horizon and by channel."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from foresense.evaluate import ErrorSums
-from foresense.evaluate.plots import plot_error_by_channel, plot_error_by_step, plot_forecasts
+from foresense.evaluate.plots import plot_error_by_channel, plot_error_by_step, plot_forecasts, plot_loss
 from foresense.signals import Windows
 
 N_SHOWN = 3  # windows of a picture, spread over the test part
@@ -20,8 +20,10 @@ def draw_group(
     rivals: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
     errors: ErrorSums,
     rival_errors: Mapping[str, ErrorSums],
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> None:
-    """Write `<group>-forecast.png`, `<group>-error-by-horizon.png` and `<group>-error-by-channel.png` into `folder`."""
+    """Write `<group>-{forecast,loss,error-by-horizon,error-by-channel}.png` into `folder`."""
+    plot_loss(folder / f"{windows.group}-loss.png", histories)
     starts = windows.starts["test"]
     chosen = starts[np.linspace(0, len(starts) - 1, min(N_SHOWN, len(starts))).astype(int)]
     batch = windows.gather(chosen)

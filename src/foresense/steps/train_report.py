@@ -5,29 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-from foresense.config import CandidateConfig, TrainConfig
+from foresense.config import TrainConfig
 from foresense.evaluate import ErrorSums, block_bootstrap
 from foresense.models import model_sha256
 from foresense.signals import Gate, TrainReport, Windows, write_bytes, write_json
+from foresense.steps.candidates import Trained
 from foresense.steps.frame import StepRun
 from foresense.training import FitResult
 
 #: Windows that share a target are drawn together, but never fewer than so many draws: with one or two the interval has
 #: no width. A test part shorter than this many horizons gets an interval that is too narrow; its windows tell.
 MIN_BLOCKS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """One candidate after its training."""
-
-    name: str
-    candidate: CandidateConfig
-    model: nn.Module
-    fit: FitResult
-    said: list[str]
 
 
 @dataclass(frozen=True, eq=False)

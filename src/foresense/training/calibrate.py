@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -21,7 +20,8 @@ WORTH_MS = 60_000  # a training that takes less than a minute anyhow is not meas
 WORTH_GROWING = 0.97
 NO_COMPILER = "not compiled: no C++ compiler (c++, g++, clang++ or $CXX) found; a step takes about 1.5 times as long"
 NO_BF16 = "float32: this processor has no bfloat16 arithmetic (AVX512-BF16 or AMX)"
-MEMORY_MIB = 4096  # memory grows less than the micro-batch does, so this keeps a process well below
+MICRO_BATCHES = (4, 8, 32, 128)
+ACTIVATIONS_MIB = 768  # kept for the backward pass at once; with weights, optimizer and libraries below 2 GiB
 N_TIMED = 2  # passes after the first; the fastest counts, because a neighbour can only slow one down
 
 
@@ -82,13 +82,15 @@ def calibrate(
     Returns:
         The choice; from the cache when the same question was asked on this machine before.
     """
-    micro_batches = sorted({min(size, batch_size, objective.n_items) for size in (8, 32, 128)})
-    plain = Way(micro_batches[0], compile=False, bf16=False)
     name = hashlib.sha256(json.dumps([key, batch_size, _machine()], sort_keys=True).encode()).hexdigest()[:16]
     known = read_json(cache) if cache.is_file() else {}
     if name in known:
         found = known[name]
         return Calibration(Way(**found["way"]), found["ms_per_item"], found["said"])
+    sizes = sorted({min(size, batch_size, objective.n_items) for size in MICRO_BATCHES})
+    limit = ACTIVATIONS_MIB / activations_mib(build(), objective)
+    micro_batches = [size for size in sizes if size <= limit] or sizes[:1]
+    plain = Way(micro_batches[0], compile=False, bf16=False)
     plain_ms = _ms_per_item(build(), objective, plain)
     if plain_ms * n_passes < WORTH_MS:
         largest = Way(micro_batches[-1], compile=False, bf16=False)
@@ -114,11 +116,9 @@ def _grow(
     bf16: bool,
     measured: dict[Way, float],
 ) -> None:
-    """Measure larger and larger micro-batches until one is no faster, or would take more than `MEMORY_MIB`."""
+    """Measure larger and larger micro-batches until one is no faster."""
     fastest = float("inf")
-    for number, micro in enumerate(micro_batches):
-        if number and peak_rss_mib() * micro / micro_batches[number - 1] > MEMORY_MIB:
-            return
+    for micro in micro_batches:
         way = Way(micro, compiled, bf16)
         if way not in measured:
             measured[way] = _ms_per_item(build(), objective, way)
@@ -127,9 +127,22 @@ def _grow(
         fastest = min(fastest, measured[way])
 
 
-def peak_rss_mib() -> float:
-    """Most memory that this process has held, in MiB (Linux)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def activations_mib(model: torch.nn.Module, objective: Objective) -> float:
+    """What one item keeps in memory for the backward pass, in MiB; a compiled model keeps less."""
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        errors = objective.loss(model, objective.batch(np.zeros(1, np.int64)))
+    del errors  # held until here, so that no two tensors had one address
+    return max(sum(kept.values()), 1) / 2**20
 
 
 def _ms_per_item(model: torch.nn.Module, objective: Objective, way: Way) -> float:
@@ -148,4 +161,5 @@ def _ms_per_item(model: torch.nn.Module, objective: Objective, way: Way) -> floa
 
 
 def _machine() -> list[object]:
-    return [torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+    limits = [MICRO_BATCHES, ACTIVATIONS_MIB]
+    return [torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), limits]
