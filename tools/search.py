@@ -8,6 +8,7 @@ written: a setting that wins is put into params.yaml by hand, and `dvc repro` tr
 
 import argparse
 import itertools
+import logging
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ def main(arguments: list[str], project: Path = ROOT) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=A,B", help="values to combine, repeatable")
     parser.add_argument("--group", help="one asset; the first by default")
     asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("foresense").setLevel(logging.INFO)
     try:
         config = read_pipeline(project / "params.yaml", asked.pipeline).train
         known = {**config.candidates, "dlinear": DLINEAR}
