@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from tasks.reproduce import is_current
+
 pytestmark = pytest.mark.slow  # twelve processes and more
 
 STEPS = ["ingest", "window", "features", "train", "export", "benchmark"]
@@ -28,6 +30,21 @@ def test_a_changed_training_parameter_runs_training_and_later_steps_of_that_pipe
     project.dvc("repro")
     assert project.started() == ["train@plant", "export@plant", "benchmark@plant"]
     assert "up to date" in project.dvc("status")
+
+
+def test_a_stage_is_current_until_something_that_it_needs_changes(project) -> None:
+    assert not is_current("train@plant", project.root)
+    project.dvc("repro", "train@plant")
+    lock = (project.root / "dvc.lock").read_bytes()
+    assert is_current("train@plant", project.root)
+    assert not is_current("export@plant", project.root)
+    (project.root / "models/plant/content").unlink()
+    assert not is_current("train@plant", project.root)
+    project.dvc("repro", "train@plant")
+    project.replace("learning_rate: 4e-4", "learning_rate: 6e-4")
+    assert not is_current("train@plant", project.root)
+    assert is_current("features@plant", project.root)
+    assert (project.root / "dvc.lock").read_bytes() == lock
 
 
 def test_changed_code_of_a_step_runs_that_step_and_equal_outputs_stop_the_rest(project) -> None:

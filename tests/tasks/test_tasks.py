@@ -6,7 +6,7 @@ from prefect.states import Failed
 
 from tasks import reproduce as module
 from tasks.publish import gate_rows, picture, rows
-from tasks.reproduce import StepFailedError, StoreBusyError, reproduce
+from tasks.reproduce import StepFailedError, StoreBusyError, is_current, reproduce
 from tasks.stages import only_when_busy
 
 PARAMS = """
@@ -50,6 +50,19 @@ def test_a_stage_is_reproduced_with_its_upstream(project, monkeypatch) -> None:
 def test_a_stage_that_dvc_skips_is_up_to_date(project, monkeypatch) -> None:
     answer(monkeypatch, 0, "Stage 'window@mine' didn't change, skipping", "Data and pipelines are up to date.")
     assert reproduce("window", "mine", print, project) == "up to date"
+
+
+def test_a_current_stage_starts_no_process(project, monkeypatch) -> None:
+    commands = answer(monkeypatch, 0)
+    monkeypatch.setattr(module, "is_current", lambda stage, project: stage == "window@mine")
+    heard: list[str] = []
+    assert reproduce("window", "mine", heard.append, project) == "up to date"
+    assert heard == ["window@mine and all that it needs are up to date"]
+    assert commands == []
+
+
+def test_where_dvc_has_no_answer_the_stage_is_not_current(project) -> None:
+    assert not is_current("window@mine", project)  # not even a repository of DVC
 
 
 def test_a_step_that_the_pipeline_does_not_use_starts_nothing(project, monkeypatch) -> None:

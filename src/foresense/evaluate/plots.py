@@ -6,9 +6,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 MODEL_COLOUR, TRUTH_COLOUR, GREY = "#0b6e99", "#222222", "#9aa5ad"
-BASELINE_COLOURS = ("#d98324", "#7a9e3f", "#a05195", "#c14953")
+BASELINE_COLOURS = ("#d98324", "#7a9e3f", "#a05195", "#c14953", "#7f6a4d", "#59a5d8")
 
 
 def plot_loss(path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -25,6 +26,7 @@ def plot_loss(path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]]
         yscale="log",
         title="Error by epoch: validation solid, training dashed",
     )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     _save(figure, path)
@@ -96,23 +98,23 @@ def plot_error_by_step(path: Path, errors: Mapping[str, np.ndarray], interval_h:
         colour = MODEL_COLOUR if number == 0 else BASELINE_COLOURS[(number - 1) % len(BASELINE_COLOURS)]
         hours = np.arange(1, len(values) + 1) * interval_h
         axes.plot(hours, values, color=colour, linewidth=1.8 if number == 0 else 1.0, label=name)
-    axes.set(xlabel="hours ahead", ylabel="MSE (scaled units²)", title="Error by horizon, test part", ylim=(0, None))
+    axes.set(xlabel="hours ahead", ylabel="MSE (scaled units²)", title="Error by horizon, test part", yscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right center", fontsize=8, frameon=False)
     _save(figure, path)
 
 
 def plot_error_by_channel(path: Path, errors: Mapping[str, np.ndarray], channels: Sequence[str]) -> None:
     """Mean squared error by channel; `errors`: name -> (n_channels,), the first one is the model."""
-    figure = Figure(figsize=(max(6.0, 1.3 * len(channels)), 4.2), layout="constrained")
+    figure = Figure(figsize=(max(8.0, 1.5 * len(channels)), 4.2), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(errors)
     for number, (name, values) in enumerate(errors.items()):
         colour = MODEL_COLOUR if number == 0 else BASELINE_COLOURS[(number - 1) % len(BASELINE_COLOURS)]
         axes.bar(np.arange(len(channels)) + number * width - 0.4 + width / 2, values, width, color=colour, label=name)
     axes.set_xticks(np.arange(len(channels)), channels, fontsize=8)
-    axes.set(ylabel="MSE (scaled units²)", title="Error by channel, test part")
-    axes.legend(fontsize=8)
+    axes.set(ylabel="MSE (scaled units²)", title="Error by channel, test part", yscale="log")
+    figure.legend(loc="outside right center", fontsize=8, frameon=False)
     _save(figure, path)
 
 

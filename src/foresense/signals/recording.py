@@ -1,15 +1,21 @@
-"""A recording: one continuous stretch of samples of one asset."""
+"""A recording: one continuous stretch of samples of one asset.
+
+pandas and pyarrow are imported where they are used: they would more than double the start of every command.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from foresense.signals.files import read_json, replaced_folder, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class SignalError(ValueError):
@@ -59,6 +65,8 @@ class Recording:
 
     def times(self) -> pd.DatetimeIndex:
         """Time of every sample, UTC."""
+        import pandas as pd
+
         return pd.date_range(
             self.start.tz_convert("UTC"), periods=len(self.samples), freq=pd.Timedelta(seconds=self.interval_s)
         )
@@ -72,6 +80,9 @@ def write_recordings(folder: Path, recordings: Sequence[Recording], *, facts: di
         recordings: In any order; files are named by asset, with a number where an asset has several.
         facts: Deterministic facts for the manifest (source, digest of the raw files); no clock times.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     with replaced_folder(folder) as beside:
         entries = []
         for number, recording in enumerate(sorted(recordings, key=lambda found: (found.asset, found.start))):
@@ -99,6 +110,9 @@ def read_recordings(folder: Path) -> list[Recording]:
     Raises:
         FileNotFoundError: no manifest: the step `ingest` has not finished.
     """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: not there; run `foresense ingest {folder.name}` first")
