@@ -66,7 +66,7 @@ def results(root: Path) -> str:
         candidates = sorted(set(train.model["candidates"].values()))
         quality.append(
             f"| `{name}` | {description} | {', '.join(candidates)} | {train.test['mse']:.4f} [{low:.4f}, {high:.4f}] | "
-            f"{rival}: {train.baselines[rival]['mse']:.4f} | {'yes' if train.beats_baselines else '**no**'} | "
+            f"{rival}: {train.baselines[rival]['mse']:.4f} | {_beats(train)} | "
             + (
                 f"{benchmark.ships}, {shipped['size_mib']:.1f} MiB | {shipped['latency_ms']['p95']:.0f} ms |"
                 if shipped
@@ -82,10 +82,24 @@ def results(root: Path) -> str:
             )
     cpu = presentable(root, SHOWN[0])[1].environment
     note = (
-        f"MSE in squared scaled units on the untouched test part. Latency of one forecast on "
-        f"one thread of {cpu.cpu}, {cpu.threads} threads."
+        f"MSE in squared scaled units on the untouched test part. Difference: MSE of the model minus that of its best "
+        f"baseline on the same windows, 95 % interval by blocks; below 0 the model is surely better. Latency of one "
+        f"forecast on one thread of {cpu.cpu}, {cpu.threads} threads."
     )
     return "\n".join(["", *quality, "", note, "", *gates, "", ""])
+
+
+def _beats(train: TrainReport) -> str:
+    """Whether the model beats its best rival, and how surely: a difference whose interval holds 0 may be chance."""
+    verdict = "yes" if train.beats_baselines else "**no**"
+    differences = [group["difference_to_best_baseline"] for group in train.groups.values()]
+    if not differences:
+        return verdict
+    surely = sum(difference["interval"][1] < 0 for difference in differences)
+    if len(differences) > 1:
+        return f"{verdict}; surely in {surely} of {len(differences)}"
+    low, high = differences[0]["interval"]
+    return f"{verdict}; difference [{low:.4f}, {high:.4f}]" + ("" if surely or low > 0 else ", perhaps chance")
 
 
 def presentable(root: Path, pipeline: str) -> tuple[TrainReport, BenchmarkReport]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from foresense.signals import BenchmarkReport, Environment, Gate, IngestReport, TrainReport, write_report
+from foresense.signals import BenchmarkReport, Environment, Gate, IngestReport, TrainReport, read_report, write_report
 from tools.readme import BEGIN, END, SHOWN, NotPresentableError, presentable, with_results
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +69,22 @@ def test_a_lost_comparison_and_a_failed_gate_are_shown_loudly(tmp_path: Path) ->
     assert "old" not in text
     assert "| asked | 0.2500 [0.2000, 0.3000] | dlinear: 0.2000 | **no** | onnx-int8, 1.5 MiB | 12 ms |" in text
     assert "| size_mib | <= 1 MiB | 1.5 | -50% | **FAIL** |" in text
+
+
+@pytest.mark.parametrize(
+    ("intervals", "said"),
+    [
+        ([[-0.2, -0.1]], "**no**; difference [-0.2000, -0.1000]"),
+        ([[-0.2, 0.1]], "**no**; difference [-0.2000, 0.1000], perhaps chance"),
+        ([[0.1, 0.2]], "**no**; difference [0.1000, 0.2000]"),
+        ([[-0.2, -0.1], [-0.2, 0.1]], "**no**; surely in 1 of 2"),
+    ],
+)
+def test_how_sure_a_comparison_is_stands_beside_it(tmp_path: Path, intervals: list[list[float]], said: str) -> None:
+    folder = project(tmp_path) / "reports" / SHOWN[0]
+    groups = {str(n): {"difference_to_best_baseline": {"interval": one}} for n, one in enumerate(intervals)}
+    write_report(folder, read_report(folder, TrainReport).model_copy(update={"groups": groups}))
+    assert f"| {said} | onnx-int8" in with_results(f"{BEGIN}{END}", tmp_path)
 
 
 def test_a_smoke_result_is_refused(tmp_path: Path) -> None:
