@@ -78,7 +78,7 @@ def is_current(stage: str, project: Path = ROOT) -> bool:
 
     try:
         with Repo(str(project)) as repo:
-            return not repo.status(targets=[stage], with_deps=True)
+            return not repo.status(targets=[f"{project / 'dvc.yaml'}:{stage}"], with_deps=True)
     except DvcException:
         return False
 
