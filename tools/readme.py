@@ -82,7 +82,7 @@ def results(root: Path) -> str:
             )
     cpu = presentable(root, SHOWN[0])[1].environment
     note = (
-        f"MSE in squared scaled units on the untouched test part. Difference: MSE of the model minus that of its best "
+        f"MSE in squared scaled units on the test part. Difference: MSE of the model minus that of its best "
         f"baseline on the same windows, 95 % interval by blocks; below 0 the model is surely better. Latency of one "
         f"forecast on one thread of {cpu.cpu}, {cpu.threads} threads."
     )
