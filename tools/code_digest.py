@@ -22,6 +22,7 @@ WRITES_REPORTS_ONLY = frozenset(
         "foresense.signals.reports",
         "foresense.steps.frame",
         "foresense.steps.train_pictures",
+        "foresense.steps.train_report",
         "foresense.tracking",
     }
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foresense.config import read_pipelines
 from foresense.signals import BenchmarkReport, IngestReport, Report, TrainReport, read_report
+from foresense.steps.train_report import certainty
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results: written by `python -m tools.readme` -->", "<!-- end of results -->"
@@ -90,16 +91,9 @@ def results(root: Path) -> str:
 
 
 def _beats(train: TrainReport) -> str:
-    """Whether the model beats its best rival, and how surely: a difference whose interval holds 0 may be chance."""
+    """Whether the model beats its best rival, and how surely."""
     verdict = "yes" if train.beats_baselines else "**no**"
-    differences = [group["difference_to_best_baseline"] for group in train.groups.values()]
-    if not differences:
-        return verdict
-    surely = sum(difference["interval"][1] < 0 for difference in differences)
-    if len(differences) > 1:
-        return f"{verdict}; surely in {surely} of {len(differences)}"
-    low, high = differences[0]["interval"]
-    return f"{verdict}; difference [{low:.4f}, {high:.4f}]" + ("" if surely or low > 0 else ", perhaps chance")
+    return f"{verdict}; {certainty(train.groups)}" if train.groups else verdict
 
 
 def presentable(root: Path, pipeline: str) -> tuple[TrainReport, BenchmarkReport]:

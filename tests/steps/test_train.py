@@ -67,6 +67,8 @@ def test_train_writes_a_model_that_validation_chose_and_a_complete_report(
     best = min(values["mse"] for values in report.baselines.values())
     assert report.beats_baselines == (report.test["mse"] <= best)
     assert ("DOES NOT BEAT" in report.conclusion) != report.beats_baselines
+    low, high = report.groups[GROUP]["difference_to_best_baseline"]["interval"]
+    assert f"difference [{low:.4f}, {high:.4f}]" in report.conclusion
     assert report.mlflow_run_id
     assert read_json(paths.reports / "metrics.json")["test_mse"] == report.test["mse"]
     pictures = {path.name for path in (paths.reports / "plots").iterdir()}

@@ -36,6 +36,17 @@ class Overview:
         return [(step, gate) for step, report in self.reports.items() for gate in report.gates]
 
     @property
+    def outdated(self) -> dict[str, str]:
+        """Step to an earlier step whose last run came after it: what the step's report says is about older inputs."""
+        found: dict[str, str] = {}
+        for number, step in enumerate(STEPS):
+            for earlier in STEPS[:number]:
+                both = step in self.reports and earlier in self.reports
+                if both and self.reports[step].created_utc < self.reports[earlier].created_utc:
+                    found[step] = earlier
+        return found
+
+    @property
     def failed(self) -> list[str]:
         """Names of the gates that do not hold."""
         return [gate.name for _, gate in self.gates if not gate.passed]
@@ -80,6 +91,7 @@ def as_text(found: Overview) -> str:
             "pipeline": found.pipeline,
             "reports": content,
             "running": found.running,
+            "outdated": found.outdated,
             "unreadable": found.problems,
             "failed_gates": found.failed,
         },
@@ -110,7 +122,7 @@ def _steps_table(found: Overview) -> Table:
             report = found.reports[step]
             table.add_row(
                 step,
-                "done",
+                Text(f"done before the last {newer}", "yellow") if (newer := found.outdated.get(step)) else "done",
                 report.profile,
                 report.created_utc.replace("+00:00", ""),
                 f"{report.duration_s:.1f}",
@@ -124,7 +136,7 @@ def _steps_table(found: Overview) -> Table:
 
 def _quality_table(train: dict[str, dict[str, dict[str, float]]]) -> Table:
     measured: dict[str, float] = dict(train["test"])  # type: ignore[arg-type]
-    table = Table(title="error on the untouched test part (lower is better)", title_justify="left")
+    table = Table(title="error on the test part (lower is better)", title_justify="left")
     table.add_column("model")
     metrics = [name for name in ("mse", "mae") if name in measured] or list(measured)[:3]
     for name in metrics:

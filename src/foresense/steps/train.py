@@ -29,8 +29,9 @@ from foresense.signals import (
 )
 from foresense.steps.candidates import Settings, device_of, train_candidate
 from foresense.steps.frame import StepRun, code_digest
+from foresense.steps.train_evaluation import GroupResult, evaluate
 from foresense.steps.train_pictures import draw_group
-from foresense.steps.train_report import GroupResult, evaluate, flat_metrics, flat_parameters, report_of
+from foresense.steps.train_report import flat_metrics, flat_parameters, report_of
 from foresense.training.forecast import forecaster
 
 LOG = logging.getLogger(__name__)

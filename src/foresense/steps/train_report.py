@@ -1,114 +1,14 @@
-"""What a training is worth: errors, intervals, rivals, and the report of the step `train`."""
+"""The report of the step `train`: its groups joined, with one sentence for people, and the same flat for MLflow."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresense.config import TrainConfig
-from foresense.evaluate import ErrorSums, block_bootstrap
-from foresense.models import model_sha256
-from foresense.signals import Gate, TrainReport, Windows, write_bytes, write_json
-from foresense.steps.candidates import Trained
+from foresense.signals import Gate, TrainReport, write_bytes, write_json
 from foresense.steps.frame import StepRun
-from foresense.training import FitResult
-
-#: Windows that share a target are drawn together, but never fewer than so many draws: with one or two the interval has
-#: no width. A test part shorter than this many horizons gets an interval that is too narrow; its windows tell.
-MIN_BLOCKS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class GroupResult:
-    """One group (one asset) after training and evaluation."""
-
-    evaluation: dict[str, Any]
-    errors: ErrorSums
-    rivals: dict[str, ErrorSums]
-    fits: dict[str, FitResult]
-
-
-def evaluate(
-    config: TrainConfig,
-    windows: Windows,
-    folder: Path,
-    best: Trained,
-    trained: list[Trained],
-    errors: ErrorSums,
-    rivals: dict[str, ErrorSums],
-    others: dict[str, dict[str, float]],
-) -> dict[str, Any]:
-    """Everything about one group that is a function of weights and data: no clock, no machine."""
-    weights = folder / "model.safetensors"
-    test = errors.summary()
-    starts = windows.starts["test"]
-    stride = int(np.diff(starts).min()) if len(starts) > 1 else windows.horizon
-    block = min(-(-windows.horizon // stride), max(1, len(starts) // MIN_BLOCKS))
-    rng = np.random.default_rng(config.seed)
-    interval = {
-        "mse": list(block_bootstrap(errors.squared.mean(1), block=block, rng=rng)),
-        "mae": list(block_bootstrap(errors.absolute.mean(1), block=block, rng=rng)),
-    }
-    evaluation: dict[str, Any] = {
-        "candidate": best.name,
-        "model": {
-            "name": best.candidate.model,
-            "n_parameters": sum(weight.numel() for weight in best.model.parameters()),
-            "size_mib": round(weights.stat().st_size / 2**20, 3),
-        },
-        "model_sha256": model_sha256(folder),
-        "metrics_scale": "scaled",
-        "windows": {
-            "train": len(windows.starts["train"][:: best.candidate.train_stride]),
-            "validation": len(windows.starts["validation"]),
-            "test": len(windows.starts["test"]),
-        },
-        "test": test,
-        "interval": interval,
-        "baselines": {name: rival.summary() for name, rival in rivals.items()},
-        "difference_to_best_baseline": _difference(errors, rivals, block, rng),
-        "per_channel": {
-            channel: {
-                "mse": float(errors.squared[:, number].mean()),
-                "mae": float(errors.absolute[:, number].mean()),
-                "mae_physical": float(errors.absolute[:, number].mean() * windows.scaler.scale[number]),
-            }
-            for number, channel in enumerate(windows.channels)
-        },
-        "candidates": {
-            one.name: {
-                "validation_mse": one.fit.best_validation,
-                "best_epoch": one.fit.best_epoch,
-                "n_epochs": len(one.fit.history),
-                "test": others[one.name],
-                "ships": one is best,
-                "n_train_windows": len(windows.starts["train"][:: one.candidate.train_stride]),
-            }
-            for one in trained
-        },
-    }
-    if config.drop_last_batch is not None:
-        kept = len(errors.squared) - len(errors.squared) % config.drop_last_batch
-        evaluation["test_drop_last"] = {
-            "n_windows": kept,
-            "mse": float(errors.squared[:kept].mean()),
-            "mae": float(errors.absolute[:kept].mean()),
-        }
-    return evaluation
-
-
-def _difference(
-    errors: ErrorSums, rivals: dict[str, ErrorSums], block: int, rng: np.random.Generator
-) -> dict[str, Any]:
-    """MSE of the model minus MSE of the best rival, window by window: an interval below 0 is a win."""
-    name = min(rivals, key=lambda rival: rivals[rival].summary()["mse"])
-    paired = errors.squared.mean(1) - rivals[name].squared.mean(1)
-    return {
-        "baseline": name,
-        "mse": float(paired.mean()),
-        "interval": list(block_bootstrap(paired, block=block, rng=rng)),
-    }
+from foresense.steps.train_evaluation import GroupResult
 
 
 def report_of(
@@ -135,7 +35,8 @@ def report_of(
     conclusion = (
         f"{run.pipeline}: MSE {test['mse']:.4f} [{interval['mse'][0]:.4f}, {interval['mse'][1]:.4f}] on the test part; "
         f"best baseline {best_rival}: {baselines[best_rival]['mse']:.4f}. "
-        + ("The model beats its baselines." if wins else f"THE MODEL DOES NOT BEAT ITS BASELINE {best_rival.upper()}.")
+        + ("The model beats its baselines" if wins else f"THE MODEL DOES NOT BEAT ITS BASELINE {best_rival.upper()}")
+        + f" ({certainty(groups)})."
     )
     metrics = {
         **{f"test_{name}": value for name, value in test.items()},
@@ -171,6 +72,16 @@ def report_of(
         beats_baselines=wins,
         conclusion=conclusion,
     )
+
+
+def certainty(groups: dict[str, dict[str, Any]]) -> str:
+    """How surely the model is ahead of its best rival: a difference whose interval holds 0 may be chance."""
+    bounds = [group["difference_to_best_baseline"]["interval"] for group in groups.values()]
+    surely = sum(high < 0 for _, high in bounds)
+    if len(bounds) > 1:
+        return f"surely in {surely} of {len(bounds)}"
+    low, high = bounds[0]
+    return f"difference [{low:.4f}, {high:.4f}]" + (", perhaps chance" if low <= 0 <= high else "")
 
 
 def _over_groups(groups: dict[str, dict[str, Any]], candidate: str) -> dict[str, Any]:

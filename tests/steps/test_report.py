@@ -1,0 +1,64 @@
+"""What a person reads of a pipeline: an old result is never shown as if it were about the newest inputs."""
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from foresense.signals import Environment, Layout, write_report
+from foresense.signals.reports import REPORTS
+from foresense.steps.report import overview, summary
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "ingest": {"source": "s", "assets": {}, "findings": []},
+    "window": {"groups": {}},
+    "export": {"variants": {}, "groups": {}, "refused": {}},
+}
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(root=tmp_path, project=tmp_path)
+
+
+def finish(layout: Layout, step: str, hour: int) -> None:
+    header = {
+        "pipeline": "mine",
+        "step": step,
+        "profile": "full",
+        "created_utc": f"2026-11-21T{hour:02d}:00:00+00:00",
+        "git_commit": "0123456789",
+        "git_dirty": False,
+        "code_digest": "d",
+        "data_sha256": "data",
+        "seed": 0,
+        "duration_s": 1.0,
+        "peak_rss_mib": 1.0,
+        "environment": Environment(cpu="one", threads=2, load_1min=0.0, versions={}),
+    }
+    write_report(layout.of("mine").reports, REPORTS[step](**header, **FIELDS[step]))
+
+
+def shown(layout: Layout) -> str:
+    page = StringIO()
+    for table in summary(overview(layout, "mine")):
+        Console(width=200, file=page).print(table)
+    return page.getvalue()
+
+
+def test_steps_in_their_order_are_done_and_the_others_have_not_run(layout: Layout) -> None:
+    for hour, step in enumerate(FIELDS):
+        finish(layout, step, hour)
+    assert overview(layout, "mine").outdated == {}
+    assert "before the last" not in shown(layout)
+    assert "not run" in shown(layout)
+
+
+def test_a_report_from_before_the_last_run_of_an_earlier_step_says_so(layout: Layout) -> None:
+    for hour, step in enumerate(FIELDS):
+        finish(layout, step, hour)
+    finish(layout, "window", 9)
+    assert overview(layout, "mine").outdated == {"export": "window"}
+    assert "done before the last window" in shown(layout)
