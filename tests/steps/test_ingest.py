@@ -34,6 +34,17 @@ def _hours(n, skip=()):
     return [f"{time},{60 + hour % 7},{10 + hour % 5}" for hour, time in enumerate(times) if hour not in skip]
 
 
+def test_a_file_in_other_units_is_converted_to_those_asked_for(run, layout):
+    _write(layout, _hours(24))
+    channels = ({"name": "temp_body", "unit": "Cel", "found_unit": "[degF]"}, _CHANNELS[1])
+    report = ingest(run, _config(channels=channels))
+    (recording,) = read_recordings(run.paths.recordings)
+    fahrenheit = 60 + np.arange(24) % 7
+    np.testing.assert_allclose(recording.samples[:, 0], (fahrenheit - 32) / 1.8, rtol=1e-13)
+    assert recording.units == ("Cel", "A")
+    assert report.assets["mill"]["channels"]["temp_body"]["unit"] == "Cel"
+
+
 def test_a_file_of_ones_own_with_a_gap_a_duplicate_and_a_bad_cell(run, layout):
     rows = _hours(48, skip=range(10, 20))
     rows[3] = rows[3].replace(",63,", ",broken,")

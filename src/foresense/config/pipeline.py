@@ -14,6 +14,7 @@ class ChannelConfig(Section):
 
     name: str = Field(min_length=1)
     unit: str = Field(min_length=1)  # UCUM-like text: "Cel", "A", "g", "1" where the source states none
+    found_unit: str | None = None  # of the values in the source where it is not `unit`: ingest converts
     column: str | None = None  # name in the source file; `name` where absent
 
 

@@ -15,6 +15,7 @@ from foresense.config import IngestConfig
 from foresense.signals import IngestReport, Recording, write_bytes, write_recordings
 from foresense.sources import Finding, RawTable, Refusal, SourceError, load_source
 from foresense.sources.checks import Gap, check_rate, gaps_of, grid_findings, in_order_once
+from foresense.sources.units import in_asked_units
 from foresense.steps.frame import StepRun
 from foresense.windows.resample import grid_origin, resample
 
@@ -46,7 +47,7 @@ def ingest(run: StepRun, config: IngestConfig) -> IngestReport:
     short: list[str] = []
     for table in found.tables:
         try:
-            recording, facts, seen = lay_on_grid(table, config)
+            recording, facts, seen = lay_on_grid(in_asked_units(table, config.channels), config)
         except SourceError as error:
             problems.append(str(error))
             continue
