@@ -26,6 +26,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         override, output = Path(folder, "override.txt"), Path(folder, "lock.txt")
         override.write_text(OVERRIDE)
+        output.write_text((ROOT / "requirements.lock").read_text())  # uv keeps what stands there and still fits
         command = [
             str(Path(sys.executable).with_name("uv")),
             "pip",

@@ -1,0 +1,31 @@
+"""Where samples are kept: an embedded store, or InfluxDB. An adapter is imported when it is asked for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from foresense.stores.batch import Batch, RefusedRow, Store, StoreError, StoreUnavailableError
+
+__all__ = ["Batch", "RefusedRow", "Store", "StoreError", "StoreUnavailableError", "open_store"]
+
+
+def open_store(text: str, environment: Mapping[str, str], root: Path = Path()) -> Store:
+    """Open the store that `text` names; nothing is asked or written yet.
+
+    Args:
+        text: `embedded:<folder>` or `influx`.
+        environment: For `influx`: FORESENSE_INFLUX_URL, _TOKEN, _ORG, _BUCKET, _FLAVOUR.
+        root: A relative folder lies below it.
+
+    Raises:
+        ValueError: another name, or settings that are wrong or missing.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "embedded" and rest:
+        from foresense.stores.embedded import EmbeddedStore
+
+        return EmbeddedStore(root / rest)
+    if text == "influx":
+        from foresense.stores.influx import InfluxSettings, InfluxStore
+
+        return InfluxStore(InfluxSettings.from_environment(environment))
+    raise ValueError(f"no store {text!r}; known: embedded:<folder>, influx (address in FORESENSE_INFLUX_URL)")

@@ -1,0 +1,299 @@
+"""The embedded store: append-only Parquet parts, read by DuckDB; one writer, any number of readers, no server.
+
+A part is complete or absent: written beside, flushed to the disk, renamed. Its name says which writes it holds and how
+often it was merged: `000000000012-000000000012.parquet` is one write, `000000000001-000000000064.parquet` the first 64
+of them, merged. A merged part takes the place of those it covers at the moment of its renaming; whoever still finds the
+covered ones beside it leaves them out. So a crash at any moment loses nothing and shows nothing twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+
+from foresense.stores.batch import Batch, RefusedRow, StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+#: Parts of one size that are merged into one of the next size.
+FAN = 32
+_PART = re.compile(r"(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
+_KEYS = ("asset", "time_ns", "write")
+Answer = TypeVar("Answer")
+_N_TRIES = 5  # of a reader whose parts were merged away between its look and its read
+
+
+class Part(NamedTuple):
+    """One file of the store.
+
+    Attributes:
+        first: Number of the first write in it.
+        last: Number of the last one.
+        path: Where.
+    """
+
+    first: int
+    last: int
+    path: Path
+
+
+class EmbeddedStore:
+    """Samples in a folder; see `Store` for what the methods promise.
+
+    One process writes at a time, held to that by a lock on the file `writer.lock`; readers need no lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Look into `folder`; it is made by the first write."""
+        self.folder = folder
+        self._lock: int | None = None
+        self._next = 0
+
+    def write(self, batch: Batch) -> list[RefusedRow]:
+        """Keep `batch` as one part, and merge parts when there are many of one size.
+
+        Raises:
+            StoreUnavailableError: another process is the writer, or the disk is full.
+        """
+        measured = ~np.isnan(batch.values).all(axis=1)
+        if not measured.any():
+            return []
+        self._become_writer()
+        try:
+            self._write_part(_table(batch.rows(measured), self._next), self._next, self._next)
+        except OSError as error:
+            raise StoreUnavailableError(f"{self.folder}: cannot write: {error}") from error
+        self._next += 1
+        self._merge_where_many()
+        return []
+
+    def read(
+        self,
+        asset: str,
+        start_ns: int,
+        end_ns: int,
+        *,
+        channels: tuple[str, ...],
+        every_ns: int | None = None,
+        origin_ns: int = 0,
+    ) -> Batch:
+        """Samples, or their means, of one asset; see `Store.read`."""
+
+        def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, np.ndarray]:
+            known = _channels(connection)
+            wanted = [name for name in channels if name in known]
+            if not wanted:
+                return {"time_ns": np.empty(0, np.int64)}
+            found = connection.execute(_samples(wanted, every_ns), limits)
+            return cast(dict[str, np.ndarray], found.fetchnumpy())
+
+        limits: dict[str, Any] = {"asset": asset, "start": start_ns, "end": end_ns}
+        if every_ns is not None:
+            limits |= {"every": every_ns, "origin": start_ns - (start_ns - origin_ns) % every_ns}
+        columns = self._asked(ask, {"time_ns": np.empty(0, np.int64)})
+        values = np.full((len(columns["time_ns"]), len(channels)), np.nan)
+        for number, name in enumerate(channels):
+            if name in columns:
+                values[:, number] = np.ma.filled(np.ma.asarray(columns[name], np.float64), np.nan)
+        there = ~np.isnan(values).all(axis=1)
+        return Batch.of_asset(asset, np.asarray(columns["time_ns"], np.int64)[there], channels, values[there])
+
+    def assets(self) -> dict[str, tuple[int, int]]:
+        """Every asset with the times of its first and last sample."""
+
+        def ask(connection: duckdb.DuckDBPyConnection) -> list[Any]:
+            sql = "SELECT asset, min(time_ns), max(time_ns) FROM part GROUP BY asset ORDER BY asset"
+            return connection.execute(sql).fetchall()
+
+        no_rows: list[Any] = []
+        return {str(asset): (int(first), int(last)) for asset, first, last in self._asked(ask, no_rows)}
+
+    def delete(self, start_ns: int, end_ns: int, asset: str | None = None) -> None:
+        """Write every part anew that holds such samples, without them; a crash leaves some parts done, none broken.
+
+        Raises:
+            StoreUnavailableError: another process is the writer.
+        """
+        self._become_writer()
+        condition = "time_ns >= $start AND time_ns < $end" + (" AND asset = $asset" if asset is not None else "")
+        limits: dict[str, Any] = {"start": start_ns, "end": end_ns} | ({"asset": asset} if asset is not None else {})
+        for part in self.parts():
+            with _showing([part]) as connection:
+                n_hit = connection.execute(f"SELECT count(*) FROM part WHERE {condition}", limits).fetchall()[0][0]
+                if n_hit:
+                    kept = connection.sql(f"SELECT * FROM part WHERE NOT ({condition})", params=limits)
+                    self._write_part(kept.to_arrow_table(), part.first, part.last)
+
+    def parts(self) -> list[Part]:
+        """The files that hold the samples now, in the order of their writes; covered ones are left out."""
+        if not self.folder.is_dir():
+            return []
+        named = ((_PART.fullmatch(path.name), path) for path in self.folder.iterdir())
+        found = sorted(
+            (Part(int(name["first"]), int(name["last"]), path) for name, path in named if name),
+            key=lambda part: (part.first, -part.last),
+        )
+        standing: list[Part] = []
+        for part in found:
+            if not standing or part.last > standing[-1].last:
+                standing.append(part)
+        return standing
+
+    def close(self) -> None:
+        """Let another process be the writer."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _become_writer(self) -> None:
+        if self._lock is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.folder / "writer.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise StoreUnavailableError(
+                f"{self.folder}: another process writes there; one writer at a time, so stop it (a bridge?) first"
+            ) from error
+        self._lock = lock
+        standing = self.parts()
+        self._remove_covered(standing)
+        self._next = standing[-1].last + 1 if standing else 1
+
+    def _remove_covered(self, standing: list[Part]) -> None:
+        """What a crash left behind: merged parts' sources, and files that were never finished."""
+        keep = {part.path.name for part in standing}
+        for path in self.folder.iterdir():
+            if (_PART.fullmatch(path.name) and path.name not in keep) or path.name.endswith(".unfinished"):
+                path.unlink()
+
+    def _merge_where_many(self) -> None:
+        """Merge the newest `FAN` parts while they are of one size: FAN writes, then FAN of those, and so on."""
+        while True:
+            newest = self.parts()[-FAN:]
+            sizes = {part.last - part.first for part in newest}
+            if len(newest) < FAN or len(sizes) > 1:
+                return
+            with _showing(newest) as connection:
+                merged = connection.sql(f"{_merged(_channels(connection))} ORDER BY asset, time_ns")
+                self._write_part(merged.to_arrow_table(), newest[0].first, newest[-1].last)
+            for part in newest:
+                part.path.unlink()
+
+    def _write_part(self, table: pa.Table, first: int, last: int) -> None:
+        import pyarrow.parquet as pq
+
+        path = self.folder / f"{first:012d}-{last:012d}.parquet"
+        beside = path.with_name(f".{path.name}.unfinished")
+        with beside.open("wb") as file:
+            pq.write_table(table, file, compression="zstd", use_dictionary=["asset"])
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too, survives a power cut
+        finally:
+            os.close(folder)
+
+    def _asked(self, ask: Callable[[duckdb.DuckDBPyConnection], Answer], nothing: Answer) -> Answer:
+        """The answer over all parts, `nothing` where there is none; looks again where the writer merged meanwhile.
+
+        Raises:
+            StoreError: the parts cannot be read.
+        """
+        import duckdb
+
+        for attempt in range(_N_TRIES):
+            parts = self.parts()
+            if not parts:
+                return nothing
+            try:
+                with _showing(parts) as connection:
+                    return ask(connection)
+            except (duckdb.IOException, duckdb.InvalidInputException) as error:
+                if parts == self.parts() or attempt + 1 == _N_TRIES:
+                    raise StoreError(f"{self.folder}: cannot be read: {error}") from error
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+@contextmanager
+def _showing(parts: Sequence[Part]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that sees the rows of `parts` as the view `part`."""
+    import duckdb
+
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "threads": 2,
+        "memory_limit": "256MB",
+        "autoinstall_known_extensions": False,
+    }
+    with duckdb.connect(config=settings) as connection:
+        files = ", ".join(_literal(str(part.path)) for part in parts)
+        connection.execute(f"CREATE VIEW part AS SELECT * FROM read_parquet([{files}], union_by_name = true)")
+        yield connection
+
+
+def _channels(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    return [str(row[0]) for row in connection.execute("DESCRIBE part").fetchall() if row[0] not in _KEYS]
+
+
+def _merged(channels: Sequence[str]) -> str:
+    """Query: one row for each asset and time, of each channel the value that was written last."""
+    last = ", ".join(f"arg_max({_name(name)}, write) AS {_name(name)}" for name in channels)
+    return f"SELECT asset, time_ns, max(write) AS write, {last} FROM part GROUP BY asset, time_ns"
+
+
+def _samples(channels: Sequence[str], every_ns: int | None) -> str:
+    """Query: the samples of $asset in [$start, $end), or their means over intervals of $every from $origin."""
+    last = ", ".join(f"arg_max({_name(name)}, write) AS {_name(name)}" for name in channels)
+    limits = "asset = $asset AND time_ns >= $start AND time_ns < $end"
+    once = f"SELECT time_ns, {last} FROM part WHERE {limits} GROUP BY time_ns"
+    if every_ns is None:
+        return f"{once} ORDER BY time_ns"
+    means = ", ".join(f"favg({_name(name)}) AS {_name(name)}" for name in channels)  # compensated sums
+    begins = "(time_ns - $origin) // $every * $every + $origin"
+    return f"SELECT {begins} AS time_ns, {means} FROM ({once}) GROUP BY ALL ORDER BY ALL"
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _table(batch: Batch, write: int) -> pa.Table:
+    """One row for each asset and time, sorted; of each channel the last value in the batch; NaN becomes null."""
+    import pyarrow as pa
+
+    reserved = [name for name in batch.channels if name in _KEYS]
+    if reserved:
+        raise StoreError(f"a channel cannot be called {reserved[0]!r}: the store has a column of that name")
+    names = np.array(batch.assets, object)[batch.asset_index]
+    rank = np.argsort(np.argsort(np.array(batch.assets, object)))[batch.asset_index]
+    order = np.lexsort((batch.times_ns, rank))  # stable: rows of one key stay in the order of their writing
+    rank, times_ns, values = rank[order], batch.times_ns[order], batch.values[order]
+    ends = np.flatnonzero(np.r_[(rank[1:] != rank[:-1]) | (times_ns[1:] != times_ns[:-1]), True])
+    begins = np.r_[0, ends[:-1] + 1]
+    newest = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))[:, None]), axis=0)[ends]
+    last = np.where(newest >= begins[:, None], np.take_along_axis(values, np.maximum(newest, 0), axis=0), np.nan)
+    columns: dict[str, Any] = {
+        "asset": pa.array(names[order][ends], pa.string()),
+        "time_ns": pa.array(times_ns[ends]),
+        "write": pa.array(np.full(len(ends), write, np.int64)),
+    }
+    for number, name in enumerate(batch.channels):
+        columns[name] = pa.array(last[:, number], from_pandas=True)
+    return pa.table(columns)

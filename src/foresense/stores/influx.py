@@ -1,0 +1,348 @@
+"""A store in InfluxDB 1.x, 2.x or 3 (VictoriaMetrics: writing only); docs/stores.md says which have been run."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from foresense.stores.batch import Batch, RefusedRow, StoreError
+from foresense.stores.influx_client import Client, delete_predicate
+from foresense.stores.influx_http import Answer, Session, problem
+from foresense.stores.influx_settings import Flavour, InfluxSettings
+from foresense.stores.influxql import FIRST_NS, Block, between, identifier, literal, merged, read_blocks, to_columns
+from foresense.stores.lines import Lines, channel_problem, name_problem, to_lines
+
+__all__ = ["Health", "InfluxSettings", "InfluxStore"]
+
+_N_SHOWN = 500  # letters of a line
+_DAY_S = 86_400
+_GO_UNITS_S = {"h": 3600, "m": 60, "s": 1}
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a server says of itself.
+
+    Attributes:
+        flavour: Which kind of server.
+        version: As it says, "unknown" where it does not.
+        is_ready: It answers to us; for 2.x influxdb-client must say so too.
+    """
+
+    flavour: Flavour
+    version: str
+    is_ready: bool
+
+
+class InfluxStore:
+    """Samples in InfluxDB; one channel of an asset may lie in several series (other tags).
+
+    InfluxDB keeps no order of writing between series. Within one series the value written last holds; where several
+    series of an asset have a value at one time, that time reads as the mean of them, and the mean over an interval is
+    taken over all values of all series.
+    """
+
+    def __init__(self, settings: InfluxSettings) -> None:
+        self.settings = settings
+        self._session = Session(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+        if "_client" in self.__dict__:
+            self.__dict__.pop("_client").close()
+
+    def write(self, batch: Batch) -> list[RefusedRow]:
+        """Keep every row for good before returning; a row is kept or refused as a whole.
+
+        InfluxDB may keep a part of what it answers 400 to, so such a batch is halved and written again until the bad
+        lines stand alone.
+
+        Returns:
+            The rows that the server or line protocol cannot take, with the server's words and the line.
+
+        Raises:
+            StoreUnavailableError: no answer, too many requests, no right to write, no such database or bucket.
+        """
+        refused: list[RefusedRow] = []
+        for first in range(0, len(batch), self.settings.batch_rows):
+            lines, unwritable = to_lines(
+                batch.rows(slice(first, first + self.settings.batch_rows)), self.settings.layout
+            )
+            found = [*unwritable, *self._write_lines(lines, 0, len(lines))]
+            refused += [RefusedRow(first + row, reason) for row, reason in found]
+        return sorted(refused)
+
+    def read(
+        self,
+        asset: str,
+        start_ns: int,
+        end_ns: int,
+        *,
+        channels: tuple[str, ...],
+        every_ns: int | None = None,
+        origin_ns: int = 0,
+    ) -> Batch:
+        """Samples of one asset with `start_ns` <= time < `end_ns`, in order of time; means are taken by the server.
+
+        Args:
+            asset: Name.
+            start_ns: Nanoseconds since 1970 UTC.
+            end_ns: The same.
+            channels: Which; one that the store does not know is NaN throughout.
+            every_ns: Means over intervals so long, at the time of their beginning; absent: the samples themselves.
+            origin_ns: Intervals begin here and every `every_ns` before and after.
+
+        Raises:
+            StoreError: the server answers with an error, or a channel holds text.
+            StoreUnavailableError: no answer or half of one, no right to read, no such database.
+        """
+        known = [name for name in dict.fromkeys(channels) if channel_problem(name, self.settings.layout) is None]
+        if start_ns >= end_ns or not known or name_problem(asset):
+            return Batch.of_asset(asset, np.zeros(0, np.int64), channels, np.zeros((0, len(channels))))
+        source = f"FROM {self._measurement} WHERE {self._of(asset)} AND {between(start_ns, end_ns)}"
+        if every_ns is None:
+            statement = f"SELECT {', '.join(map(identifier, known))} {source}"
+        else:
+            means = ", ".join(f"mean({name}) AS {name}" for name in map(identifier, known))
+            interval = f"time({every_ns}ns, {origin_ns % every_ns}ns)"
+            statement = f"SELECT {means} {source} GROUP BY {interval} fill(none)"
+        parts = [to_columns(block, known) for block in self._ask(statement)]
+        times_ns = np.concatenate([np.zeros(0, np.int64), *(times for times, _ in parts)])
+        values = np.concatenate([np.zeros((0, len(known))), *(values for _, values in parts)])
+        times_ns, values = merged(times_ns, values)
+        if tuple(known) != channels:
+            place = [known.index(name) if name in known else len(known) for name in channels]
+            values = np.column_stack([values, np.full(len(values), np.nan)])[:, place]
+        return Batch.of_asset(asset, times_ns, channels, values)
+
+    def assets(self) -> dict[str, tuple[int, int]]:
+        """Every asset that has samples, with the times of its first and last one (nanoseconds since 1970 UTC).
+
+        Raises:
+            StoreError: as for `read`.
+        """
+        # 3 looks only at the last day unless told otherwise (InfluxData, "Explore your schema with InfluxQL")
+        ever = f" WHERE time >= {FIRST_NS}" if self.flavour == "v3" else ""
+        key = identifier(self.settings.asset_tag)
+        names = self._column(f"SHOW TAG VALUES FROM {self._measurement} WITH KEY = {key}{ever}", "value")
+        found: dict[str, tuple[int, int]] = {}
+        for name in sorted(set(names)):
+            first, last = (self._end_of(name, order) for order in ("ASC", "DESC"))
+            if first is not None and last is not None:
+                found[name] = (first, last)
+        return found
+
+    def delete(self, start_ns: int, end_ns: int, asset: str | None = None) -> None:
+        """Remove samples with `start_ns` <= time < `end_ns` of this measurement, of one asset or of all.
+
+        Raises:
+            StoreError: the server refuses; 3 Core and VictoriaMetrics cannot delete samples.
+            ImportError: 2.x and 3, and influxdb-client is not installed.
+        """
+        if start_ns >= end_ns:
+            return
+        if self.flavour == "vm":
+            raise StoreError(f"{self.settings.url}: VictoriaMetrics cannot delete a range of time; only whole series")
+        if self.flavour == "v1":
+            whose = f" AND {self._of(asset)}" if asset is not None else ""
+            self._do(f"DELETE FROM {self._measurement} WHERE {between(start_ns, end_ns)}{whose}")
+            return
+        self._client.delete(
+            start_ns, end_ns, delete_predicate(self.settings.measurement, self.settings.asset_tag, asset)
+        )
+
+    def prepare(self, retention_days: float | None = None) -> None:
+        """Create the database or bucket where there is none; an existing one is never changed.
+
+        Args:
+            retention_days: The server forgets samples older than this; absent: it keeps them for ever.
+
+        Raises:
+            StoreError: it exists and keeps samples for another time, or the server has no way to be told.
+        """
+        kept_days = self._prepared(retention_days)
+        if retention_days is not None and kept_days != retention_days:
+            kept = "for ever" if kept_days is None else f"for {kept_days:g} days"
+            raise StoreError(
+                f"{self.settings.url}: {self.settings.bucket!r} exists and keeps samples {kept}, asked for "
+                f"{retention_days:g} days; change it by hand, because a shorter time deletes samples at once"
+            )
+
+    def health(self) -> Health:
+        """Which server answers, and whether it can work.
+
+        Raises:
+            StoreUnavailableError: no answer.
+            StoreError: an answer of no server that we know.
+        """
+        flavour, version = self._seen()
+        if self.settings.flavour != "auto":
+            flavour = self.settings.flavour
+        return Health(flavour, version, is_ready=flavour != "v2" or self._client.is_ready())
+
+    @cached_property
+    def flavour(self) -> Flavour:
+        """Which kind of server this is, by the settings or by what it answers.
+
+        Raises:
+            StoreUnavailableError: no answer.
+            StoreError: an answer of no server that we know, or one that needs more settings.
+        """
+        flavour = self._seen()[0] if self.settings.flavour == "auto" else self.settings.flavour
+        missing = self.settings.missing_for(flavour)
+        if missing:
+            raise StoreError(
+                f"{self.settings.url} is an InfluxDB 2.x, which needs an organisation and a token; set "
+                f"{' and '.join(missing)}"
+            )
+        return flavour
+
+    @cached_property
+    def _client(self) -> Client:
+        return Client(self.settings)
+
+    @property
+    def _measurement(self) -> str:
+        return identifier(self.settings.measurement)
+
+    def _of(self, asset: str) -> str:
+        return f"{identifier(self.settings.asset_tag)} = {literal(asset)}"
+
+    def _write_lines(self, lines: Lines, first: int, last: int) -> list[RefusedRow]:
+        """Write lines `first` to `last`; halve what the server refuses."""
+        if first == last:
+            return []
+        answer = self._post(lines.between(first, last))
+        if answer.is_ok:
+            return []
+        if not answer.is_refusal:
+            raise problem(self.settings, answer)
+        if last - first == 1 or _n_dropped(answer) == last - first:
+            return [RefusedRow(int(lines.rows[at]), _reason(answer, lines.text(at))) for at in range(first, last)]
+        middle = (first + last) // 2
+        return [*self._write_lines(lines, first, middle), *self._write_lines(lines, middle, last)]
+
+    def _post(self, lines: bytes) -> Answer:
+        flavour = self.flavour
+        if self.settings.writer == "client":
+            return self._client.post_lines(lines)
+        if flavour == "v1":
+            return self._session.post_lines("/write", {"db": self.settings.bucket, "precision": "ns"}, lines)
+        query = {"bucket": self.settings.bucket, "precision": "ns"}
+        if self.settings.org is not None:
+            query["org"] = self.settings.org
+        return self._session.post_lines("/api/v2/write", query, lines)
+
+    def _ask(self, statement: str, method: str = "GET") -> Iterator[Block]:
+        """Blocks of the answer to one InfluxQL statement, while it arrives."""
+        if self.flavour == "vm":
+            raise StoreError(f"{self.settings.url}: VictoriaMetrics answers no InfluxQL; it can only be written to")
+        query = {
+            "db": self.settings.bucket,
+            "q": statement,
+            "epoch": "ns",
+            "chunked": "true",
+            "chunk_size": str(self.settings.chunk_rows),
+        }
+        with self._session.pieces(method, "/query", query) as pieces:
+            try:
+                yield from read_blocks(pieces)
+            except StoreError as error:
+                if "database not found" in str(error):
+                    raise problem(self.settings, Answer(404, str(error), {})) from error
+                raise StoreError(f"{self.settings.url}: {error}; asked: {statement[:_N_SHOWN]}") from error
+
+    def _do(self, statement: str) -> None:
+        for _ in self._ask(statement, "POST"):
+            pass
+
+    def _column(self, statement: str, name: str) -> list[str]:
+        return [row[block.columns.index(name)] for block in self._ask(statement) for row in block.rows]
+
+    def _end_of(self, asset: str, order: str) -> int | None:
+        statement = f"SELECT * FROM {self._measurement} WHERE {self._of(asset)} ORDER BY time {order} LIMIT 1"
+        for block in self._ask(statement):
+            for row in block.rows:
+                return int(row[block.columns.index("time")])
+        return None
+
+    def _prepared(self, retention_days: float | None) -> float | None:
+        if self.flavour == "v1":
+            return self._database(retention_days)
+        if self.flavour == "v2":
+            return self._client.create_bucket(retention_days)
+        if retention_days is not None:
+            how = {
+                "v3": "influxdb3 create database --retention-period",
+                "vm": "the server's option -retentionPeriod",
+            }[self.flavour]
+            raise StoreError(f"{self.settings.url}: the time to keep samples is set by {how}")
+        return None  # 3 creates a database when it is first written to; VictoriaMetrics has none
+
+    def _database(self, retention_days: float | None) -> float | None:
+        name = identifier(self.settings.bucket)
+        if self.settings.bucket not in self._column("SHOW DATABASES", "name"):
+            seconds = f" WITH DURATION {round(retention_days * _DAY_S)}s" if retention_days is not None else ""
+            self._do(f"CREATE DATABASE {name}{seconds}")
+            return retention_days
+        for block in self._ask(f"SHOW RETENTION POLICIES ON {name}"):
+            for row in block.rows:
+                policy = dict(zip(block.columns, row, strict=True))
+                if policy["default"]:
+                    return (_go_seconds(policy["duration"]) / _DAY_S) or None
+        return None
+
+    def _seen(self) -> tuple[Flavour, str]:
+        """Tell servers apart by what they answer to /ping; VictoriaMetrics says nothing there and has metrics."""
+        ping = self._session.request("GET", "/ping", {})
+        if not ping.is_ok:
+            raise problem(self.settings, ping)
+        version = ping.headers.get("X-Influxdb-Version") or _version_in(ping.words)
+        flavours: dict[str, Flavour] = {"1": "v1", "2": "v2", "3": "v3"}
+        flavour = flavours.get(version.lstrip("v").partition(".")[0])
+        if flavour is not None:
+            return flavour, version.lstrip("v")
+        metrics = self._session.request("GET", "/metrics", {}, limit=None)
+        found = re.search(r'vm_app_version\{version="([^"]*)"', metrics.words)
+        if found:
+            return "vm", found[1] or "unknown"
+        if self.settings.flavour != "auto":
+            return self.settings.flavour, version or "unknown"
+        raise StoreError(
+            f"{self.settings.url} does not say which server it is; set FORESENSE_INFLUX_FLAVOUR to v1, v2, v3 or vm"
+        )
+
+
+def _reason(answer: Answer, line: str) -> str:
+    return f"{answer.words or answer.status}; line: {line if len(line) <= _N_SHOWN else line[:_N_SHOWN] + '...'}"
+
+
+def _n_dropped(answer: Answer) -> int:
+    """How many points a 1.x or 2.x says it dropped, at the end of its words; 0 where it does not say."""
+    found = re.search(r" dropped=(\d+)$", answer.words)
+    return int(found[1]) if found else 0
+
+
+def _version_in(body: str) -> str:
+    """Version in the JSON with which 3 answers /ping."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return ""
+    return str(content.get("version", "")) if isinstance(content, dict) else ""
+
+
+def _go_seconds(text: str) -> float:
+    """Seconds of a duration as Go writes it: 168h0m0s."""
+    return sum(float(number) * _GO_UNITS_S[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))
