@@ -56,8 +56,13 @@ def test_a_batch_without_a_value_is_no_line(n_rows):
     [
         ("", "a", "asset is empty"),
         ("lathe\nmill,x=y z", "a", "asset 'lathe\\nmill,x=y z' holds a control character, which line protocol cannot"),
-        ("lathe\\", "a", "asset 'lathe\\\\' has a backslash at its end or before a blank, comma or =, which it would"),
+        (
+            "lathe\\",
+            "a",
+            "asset 'lathe\\\\' has a backslash at its end or before a blank, comma, quote or =, which it would",
+        ),
         ("lathe", "a\\ b", "channel 'a\\\\ b' has a backslash at its end or before a blank"),
+        ("lathe", '\\"', "channel '\\\\\"' has a backslash at its end or before a blank, comma, quote or ="),
         ("\ud800", "a", "asset '\\ud800' is not text that UTF-8 can hold"),
         ("lathe", "", "channel is empty"),
         ("lathe", "a\x00", "channel 'a\\x00' holds a control character"),

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from foresense.stores.batch import Batch, RefusedRow
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ESCAPING = re.compile(r"\\([ ,=]|$)")
+_ESCAPING = re.compile(r'\\(?:[ ,="]|$)')
 _TEXT = pa.large_string()  # 64-bit offsets: a column of long names may pass 2 GiB
 
 
@@ -65,7 +65,7 @@ def name_problem(name: str) -> str | None:
     if _CONTROL.search(name):
         return f"{name!r} holds a control character, which line protocol cannot hold"
     if _ESCAPING.search(name):
-        return f"{name!r} has a backslash at its end or before a blank, comma or =, which it would escape"
+        return f"{name!r} has a backslash at its end or before a blank, comma, quote or =, which it would escape"
     try:
         name.encode()
     except UnicodeEncodeError:
