@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from foresense.bridge.cli import bridge, simulate
+
 #: Nothing here reports to anyone: each library's own switch, set before it is imported.
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -34,6 +36,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(bridge)
+app.command()(simulate)
 
 Pipeline = Annotated[str, typer.Argument(help="A name under `pipelines:` in params.yaml.")]
 

@@ -1,0 +1,1 @@
+"""MQTT to a store, losing nothing that was acknowledged; and the simulated plant that speaks MQTT."""
