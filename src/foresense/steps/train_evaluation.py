@@ -20,12 +20,21 @@ MIN_BLOCKS = 4
 
 @dataclass(frozen=True, eq=False)
 class GroupResult:
-    """One group (one asset) after training and evaluation."""
+    """One group (one asset) after training and evaluation.
+
+    Attributes:
+        evaluation: What `evaluate` gave.
+        errors: Of the model that ships, on the test part.
+        rivals: Baseline to its errors.
+        fits: Candidate to its training.
+        earlier_s: Seconds that these trainings took before the last start of the step.
+    """
 
     evaluation: dict[str, Any]
     errors: ErrorSums
     rivals: dict[str, ErrorSums]
     fits: dict[str, FitResult]
+    earlier_s: float
 
 
 def evaluate(
@@ -83,6 +92,8 @@ def evaluate(
                 "test": others[one.name],
                 "ships": one is best,
                 "n_train_windows": len(windows.starts["train"][:: one.candidate.train_stride]),
+                "batch_size": one.fit.batch_size,
+                "n_optimizer_steps": one.fit.n_steps,
             }
             for one in trained
         },
@@ -108,3 +119,28 @@ def _difference(
         "mse": float(paired.mean()),
         "interval": list(block_bootstrap(paired, block=block, rng=rng)),
     }
+
+
+def interval_over(results: dict[str, GroupResult], seed: int) -> dict[str, list[float]]:
+    """Interval of the mean over assets: assets are drawn, then blocks of windows inside each."""
+    rng = np.random.default_rng(seed)
+    found = list(results.values())
+
+    def of(values: list[np.ndarray]) -> list[float]:
+        bounds = []
+        for _ in range(400):
+            drawn = rng.integers(0, len(values), len(values))
+            bounds.append(np.mean([_block_mean(values[number], rng) for number in drawn]))
+        low, high = np.quantile(bounds, [0.025, 0.975])
+        return [float(low), float(high)]
+
+    return {
+        "mse": of([result.errors.squared.mean(1) for result in found]),
+        "mae": of([result.errors.absolute.mean(1) for result in found]),
+    }
+
+
+def _block_mean(values: np.ndarray, rng: np.random.Generator) -> float:
+    block = max(1, len(values) // 4)
+    first = rng.integers(0, len(values), -(-len(values) // block))
+    return float(np.mean(values[(first[:, None] + np.arange(block)) % len(values)]))

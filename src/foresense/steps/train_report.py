@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from foresense.config import TrainConfig
-from foresense.signals import Gate, TrainReport, write_bytes, write_json
+from foresense.signals import Gate, TrainReport, Windows, write_bytes, write_json
 from foresense.steps.frame import StepRun
-from foresense.steps.train_evaluation import GroupResult
+from foresense.steps.train_evaluation import GroupResult, interval_over
 
 
 def report_of(
@@ -28,7 +28,7 @@ def report_of(
     test = _mean_of([group["test"] for group in groups.values()])
     baselines = {name: _mean_of([group["baselines"][name] for group in groups.values()]) for name in first["baselines"]}
     best_rival = min(baselines, key=lambda name: baselines[name]["mse"])
-    interval = first["interval"] if len(groups) == 1 else _interval_over(results, config.seed)
+    interval = first["interval"] if len(groups) == 1 else interval_over(results, config.seed)
     step_ms = [ms for result in results.values() for one in result.fits.values() for ms in one.step_ms]
     shipped = [result.fits[result.evaluation["candidate"]] for result in results.values()]
     wins = test["mse"] <= baselines[best_rival]["mse"]
@@ -44,7 +44,7 @@ def report_of(
     }
     write_json(run.paths.reports / "metrics.json", metrics)
     _write_loss(run.paths.reports / "loss.csv", results)
-    minutes = run.elapsed_s() / 60
+    minutes = (run.elapsed_s() + sum(result.earlier_s for result in results.values())) / 60
     return run.finish(
         TrainReport,
         data_sha256=data_sha256,
@@ -94,31 +94,6 @@ def _over_groups(groups: dict[str, dict[str, Any]], candidate: str) -> dict[str,
     }
 
 
-def _interval_over(results: dict[str, GroupResult], seed: int) -> dict[str, list[float]]:
-    """Interval of the mean over assets: assets are drawn, then blocks of windows inside each."""
-    rng = np.random.default_rng(seed)
-    found = list(results.values())
-
-    def of(values: list[np.ndarray]) -> list[float]:
-        bounds = []
-        for _ in range(400):
-            drawn = rng.integers(0, len(values), len(values))
-            bounds.append(np.mean([_block_mean(values[number], rng) for number in drawn]))
-        low, high = np.quantile(bounds, [0.025, 0.975])
-        return [float(low), float(high)]
-
-    return {
-        "mse": of([result.errors.squared.mean(1) for result in found]),
-        "mae": of([result.errors.absolute.mean(1) for result in found]),
-    }
-
-
-def _block_mean(values: np.ndarray, rng: np.random.Generator) -> float:
-    block = max(1, len(values) // 4)
-    first = rng.integers(0, len(values), -(-len(values) // block))
-    return float(np.mean(values[(first[:, None] + np.arange(block)) % len(values)]))
-
-
 def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
@@ -133,12 +108,19 @@ def _write_loss(path: Path, results: dict[str, GroupResult]) -> None:
     write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
-def flat_parameters(evaluation: dict[str, Any], config: TrainConfig) -> dict[str, object]:
+def flat_parameters(evaluation: dict[str, Any], config: TrainConfig, windows: Windows) -> dict[str, object]:
     """Parameters of what ships, flat and named alike in every run, so that MLflow's parallel coordinates line up."""
     candidate = config.candidates[evaluation["candidate"]]
     return {
         "candidate": evaluation["candidate"],
         "seed": config.seed,
+        "validation_stride": config.validation_stride,
+        "context": windows.context,
+        "horizon": windows.horizon,
+        "interval_s": windows.interval_s,
+        "scaler": windows.scaler.kind,
+        "channels": ",".join(windows.channels),
+        **{f"n_windows_{part}": n for part, n in evaluation["windows"].items()},
         **candidate.model_dump(mode="json"),
         **evaluation["model"],
     }
