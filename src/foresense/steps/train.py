@@ -19,6 +19,7 @@ from foresense.evaluate import (
 from foresense.features import read_features
 from foresense.models import save_model
 from foresense.signals import (
+    Gate,
     TrainReport,
     Windows,
     group_folders,
@@ -30,7 +31,7 @@ from foresense.signals import (
 )
 from foresense.steps.candidates import Settings, Trained, best_linear, device_of, train_candidate
 from foresense.steps.frame import StepRun, code_digest, git_commit
-from foresense.steps.train_evaluation import GroupResult, evaluate
+from foresense.steps.train_evaluation import GroupResult, evaluate, joined
 from foresense.steps.train_pictures import draw_group
 from foresense.steps.train_report import flat_metrics, flat_parameters, report_of
 from foresense.training.forecast import forecaster
@@ -92,7 +93,16 @@ def train(run: StepRun, config: TrainConfig) -> TrainReport:
                 child.tags({"model_sha256": result.evaluation["model_sha256"], **tags})
                 child.dataset(run.pipeline, data_sha256)
                 child.artifact(models / windows.group, "model")
-        report = report_of(run, config, results, data_sha256, mlflow_run.run_id)
+        minutes = (run.elapsed_s() + sum(result.earlier_s for result in results.values())) / 60
+        report = report_of(
+            run,
+            results,
+            joined(results, config.seed),
+            Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min),
+            data_sha256=data_sha256,
+            seed=config.seed,
+            mlflow_run_id=mlflow_run.run_id,
+        )
         mlflow_run.metrics(flat_metrics(report.model_dump()))
         mlflow_run.parameters({"n_groups": len(results), "seed": config.seed})
         for picture in sorted((run.paths.reports / "plots").glob("*.png")):
