@@ -112,7 +112,7 @@ def test_the_test_part_decides_nothing(prepared: Layout, config: PipelineConfig)
 def test_a_training_that_was_cut_off_is_taken_up_again_but_not_on_other_windows(
     prepared: Layout, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(*arguments: object) -> None:
+    def cut_off(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
