@@ -133,6 +133,14 @@ def test_a_gate_without_a_verdict_is_not_a_pass(judged_project) -> None:
         judge_gates("mine", judged_project)
 
 
+def test_a_gate_that_was_judged_against_another_limit_is_not_a_pass(judged_project) -> None:
+    bench(judged_project, gates=[Gate.judge("size_mib", 0.5, "MiB", at_most=2.0)])
+    with pytest.raises(
+        GateFailedError, match=r"size_mib: judged against 2, params\.yaml asks for 1; run the step bench"
+    ):
+        judge_gates("mine", judged_project)
+
+
 def test_a_step_without_a_report_is_not_a_pass(judged_project) -> None:
     bench(judged_project, gates=[Gate.judge("size_mib", 0.5, "MiB", at_most=1.0)])
     (judged_project / "reports" / "mine" / "window.json").unlink()

@@ -22,7 +22,7 @@ class Overview:
     Attributes:
         pipeline: Its name.
         steps: The steps that it uses, in order.
-        limits: Names of the gates that its section `benchmark` sets.
+        limits: Gate to the limit that its section `benchmark` sets.
         reports: The reports that exist, by step.
         problems: Step to why its report cannot be read.
         running: Step to the process that runs it now.
@@ -30,7 +30,7 @@ class Overview:
 
     pipeline: str
     steps: tuple[str, ...] = STEPS
-    limits: tuple[str, ...] = ()
+    limits: dict[str, float | None] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=dict)
@@ -69,10 +69,16 @@ class Overview:
     @property
     def broken(self) -> dict[str, str]:
         """The part of `unjudged` that no step still to run will mend: unreadable reports, gates passed over."""
-        judged = {gate.name for _, gate in self.gates}
-        to_come = "benchmark" in self.steps and "benchmark" not in self.reports
-        passed_over = [] if to_come else [name for name in self.limits if name not in judged]
-        return self.problems | dict.fromkeys(passed_over, "asked in params.yaml, no verdict in benchmark.json")
+        if "benchmark" in self.steps and "benchmark" not in self.reports:
+            return self.problems
+        judged = {gate.name: gate.target for _, gate in self.gates}
+        passed_over = [name for name in self.limits if name not in judged]
+        moved = {
+            name: f"judged against {judged[name]:g}, params.yaml asks for {limit:g}; run the step benchmark again"
+            for name, limit in self.limits.items()
+            if name in judged and limit is not None and judged[name] != limit
+        }
+        return self.problems | moved | dict.fromkeys(passed_over, "asked in params.yaml, no verdict in benchmark.json")
 
 
 def overview(layout: Layout, pipeline: str) -> Overview:
@@ -89,7 +95,10 @@ def overview(layout: Layout, pipeline: str) -> Overview:
     steps = tuple(step for step in STEPS if pipeline in stages.get(step, ()))
     if layout.root != layout.project:
         steps, config = STEPS, shrink(config)
-    found = Overview(pipeline, steps or STEPS, tuple(config.benchmark.gates))
+    limits = {
+        name: gate.at_most if gate.at_least is None else gate.at_least for name, gate in config.benchmark.gates.items()
+    }
+    found = Overview(pipeline, steps or STEPS, limits)
     for step in STEPS:
         holder = running(layout.cache, step, pipeline)
         if holder is not None:
