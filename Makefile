@@ -47,13 +47,14 @@ demo: setup  ## the whole road on one simulated machine: Prefect, DVC and MLflow
 test: setup  ## all tests but those that need a device or the internet
 	@$(PYTHON) -m pytest -q
 
-check: setup  ## format, lint, types, import contracts, code digest, DVC graph
+check: setup  ## format, lint, types, import contracts, code digest, DVC graph, README
 	@$(VENV)/bin/ruff format --check src flows tasks tools tests benchmarks
 	@$(VENV)/bin/ruff check src flows tasks tools tests benchmarks
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-cache
 	@$(PYTHON) -m tools.code_digest --check
 	@$(PYTHON) -m tools.check_graph
+	@$(PYTHON) -m tools.readme --check
 
 format: setup  ## put the code into shape
 	@$(VENV)/bin/ruff format src flows tasks tools tests benchmarks

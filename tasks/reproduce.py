@@ -22,7 +22,7 @@ class StepFailedError(RuntimeError):
 
 
 class GateFailedError(RuntimeError):
-    """The pipeline ran, and what it made is not good enough."""
+    """The pipeline ran, and what it made is not good enough, or nobody knows."""
 
 
 def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: Path = ROOT) -> str:
@@ -87,7 +87,8 @@ def judge_gates(pipeline: str, project: Path = ROOT) -> Overview:
     """Look at every gate of `pipeline`.
 
     Raises:
-        GateFailedError: one failed; the message has a line for each with target and value.
+        GateFailedError: one failed, or has no verdict; the message has a line for each with target and value, or why.
+        ConfigError: params.yaml has no such pipeline, or problems.
         FileNotFoundError: the pipeline has no report yet.
     """
     found = pipeline_overview(project, pipeline)
@@ -96,6 +97,8 @@ def judge_gates(pipeline: str, project: Path = ROOT) -> Overview:
         for step, gate in found.gates
         if not gate.passed
     ]
-    if lines:
-        raise GateFailedError("\n".join([f"{pipeline}: {len(lines)} gate(s) failed", *lines]))
+    unjudged = [f"{name}: {reason}" for name, reason in found.unjudged.items()]
+    if lines or unjudged:
+        failed = [f"{pipeline}: {len(lines)} gate(s) failed", *lines] if lines else []
+        raise GateFailedError("\n".join([*failed, *([f"{pipeline}: not judged", *unjudged] if unjudged else [])]))
     return found

@@ -79,5 +79,5 @@ def benchmark(pipeline: str) -> str:
 
 @task(name="judge", task_run_name="judge@{pipeline}")
 def judge(pipeline: str) -> None:
-    """Fail when a gate of the pipeline failed, so that a bad model is never promoted."""
+    """Fail when a gate of the pipeline failed or has no verdict, so that a bad model is never promoted."""
     judge_gates(pipeline)

@@ -1,8 +1,10 @@
 """Signals with physical meaning, real data where it lies beside the checkout, and no telemetry."""
 
+import importlib.util
 import json
 import os
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,21 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real data: set FORESENSE_DATA to the folder that holds ett/ETTh1.csv")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def workshop() -> ModuleType:
+    """tests/export/workshop.py: makes windows and models as `window` and `train` would leave them."""
+    from foresense.export.quiet import quieted
+
+    path = Path(__file__).parent / "export" / "workshop.py"
+    spec = importlib.util.spec_from_file_location("export_workshop", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with quieted():
+        spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

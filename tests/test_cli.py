@@ -117,10 +117,35 @@ def test_a_report_of_another_version_is_said_and_does_not_hide_the_rest(project,
     folder = Layout(root=project, project=project).of("mine").reports
     write_report(folder, benchmark_report(0.5))
     (folder / "ingest.json").write_text('{"schema_version": 0}')
+    assert call(monkeypatch, "report", "mine") == 1
+    told = capsys.readouterr()
+    assert "PASS" in told.out
+    assert "version 0" in " ".join(told.out.split())
+    assert "mine: not judged yet:" in told.err
+    assert "ingest.json: report shape version 0" in told.err
+
+
+def test_steps_that_have_not_run_are_said_and_are_no_failure(project, monkeypatch, capsys) -> None:
+    write_report(Layout(root=project, project=project).of("mine").reports, benchmark_report(0.5))
     assert call(monkeypatch, "report", "mine") == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "PASS" in shown
-    assert "version 0" in shown
+    assert "mine: not judged yet:\n  ingest: not run\n  window: not run\n" in capsys.readouterr().err
+    assert call(monkeypatch, "report", "mine", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["not_judged"] == {"ingest": "not run", "window": "not run"}
+
+
+def test_a_gate_of_params_without_a_verdict_fails_the_report_command(project, monkeypatch, capsys) -> None:
+    report = benchmark_report(0.5)
+    folder = Layout(root=project, project=project).of("mine").reports
+    write_report(folder, report.model_copy(update={"gates": []}))
+    assert call(monkeypatch, "report", "mine") == 1
+    assert "size_mib: asked in params.yaml, no verdict in benchmark.json" in capsys.readouterr().err
+
+
+def test_a_full_run_that_leaves_a_step_without_report_fails(project, monkeypatch, capsys) -> None:
+    write_report(Layout(root=project, project=project).of("mine").reports, benchmark_report(0.5))
+    monkeypatch.setattr("foresense.steps.run.run_full", lambda *_: None)
+    assert call(monkeypatch, "run", "mine") == 1
+    assert "window: not run" in capsys.readouterr().err
 
 
 def test_pipelines_lists_every_one_with_its_result(project) -> None:

@@ -1,6 +1,8 @@
 """The folder names of this repository must not hide installed packages."""
 
+import re
 import sys
+import tomllib
 from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -34,6 +36,27 @@ def test_the_lock_names_versions_and_no_place_to_get_them_from() -> None:
     packages = [line for line in lines if line and not line.startswith("#")]
     assert [line for line in packages if "==" not in line or "://" in line or "/" in line.partition(";")[0]] == []
     assert not any(line.startswith("torch==") for line in packages)
+
+
+#: Of a distribution that nothing here imports: who needs it at this version.
+NEEDED_BY_OTHERS = {
+    "fastapi": "prefect",
+    "onnxscript": "torch.onnx",
+    "sqlalchemy": "prefect",
+}
+
+
+def test_every_core_dependency_is_imported_or_pinned_for_another() -> None:
+    core = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[=<>]", line)[0] for line in core}
+    files = [path for folder in ("src", "flows", "tasks", "tools") for path in (ROOT / folder).rglob("*.py")]
+    imported = set(
+        re.findall(r"^\s*(?:from|import) (\w+)", "\n".join(path.read_text() for path in files), re.MULTILINE)
+    )
+    of_module = packages_distributions()
+    used = {name.lower().replace("_", "-") for module in imported for name in of_module.get(module, [])}
+    used |= {"ruamel.yaml"} if "ruamel" in imported else set()  # its distribution is named after a submodule
+    assert names - used == set(NEEDED_BY_OTHERS)
 
 
 def test_no_file_is_longer_than_400_lines() -> None:

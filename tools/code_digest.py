@@ -15,7 +15,8 @@ from tools.closure import Code
 
 STEPS = ("ingest", "window", "features", "train", "export", "benchmark")
 PACKAGE = "foresense"
-#: Not part of any digest: they write reports, pictures and runs, and cannot change a byte of what a stage puts out.
+#: Not part of any digest: they arrange and tell what others computed (reports, pictures, runs), and compute no number
+#: and no verdict themselves; else a new sentence in a report would train everything again.
 WRITES_REPORTS_ONLY = frozenset(
     {
         "foresense.evaluate.plots",

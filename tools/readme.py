@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from foresense.config import read_pipelines
-from foresense.signals import BenchmarkReport, IngestReport, Report, TrainReport, read_report
+from foresense.signals import BenchmarkReport, ExportReport, TrainReport, read_report
+from foresense.signals.reports import REPORTS
 from foresense.steps.train_report import certainty
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ def with_results(text: str, root: Path) -> str:
     """The text with its measured part replaced by what the reports below `root` say.
 
     Raises:
-        NotPresentableError: no markers, a report of another profile, or reports of different data.
+        NotPresentableError: no markers, or a report that must not be shown.
         FileNotFoundError: a pipeline has no report.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
@@ -100,23 +101,49 @@ def presentable(root: Path, pipeline: str) -> tuple[TrainReport, BenchmarkReport
     """Reports of a pipeline that may be shown to people.
 
     Raises:
-        NotPresentableError: another profile than `full`, or train and ingest speak of different data.
+        NotPresentableError: another profile than `full`; made by code that no commit holds; or reports that are not
+            about the same recordings, weights and files.
     """
     folder = root / "reports" / pipeline
-    train, benchmark = read_report(folder, TrainReport), read_report(folder, BenchmarkReport)
-    reports: list[Report] = [read_report(folder, IngestReport), train, benchmark]
-    for report in reports:
+    reports = {step: read_report(folder, kind) for step, kind in REPORTS.items()}
+    for step, report in reports.items():
         if report.profile != "full":
             raise NotPresentableError(
-                f"reports/{pipeline}/{report.step}.json has profile {report.profile!r}, only 'full' may be shown; "
+                f"reports/{pipeline}/{step}.json has profile {report.profile!r}, only 'full' may be shown; "
                 f"run `dvc repro benchmark@{pipeline}`"
             )
-    if train.data_sha256 != benchmark.data_sha256:
+        if report.git_dirty:
+            raise NotPresentableError(
+                f"reports/{pipeline}/{step}.json was made with changes that are not in commit {report.git_commit[:8]}; "
+                f"commit them, then run `dvc repro --force --single-item {step}@{pipeline}`"
+            )
+    train, benchmark = read_report(folder, TrainReport), read_report(folder, BenchmarkReport)
+    for step in ("window", "export", "benchmark"):  # the digest of the recordings; ingest and features have another
+        _require_equal(pipeline, "data", train.data_sha256, step, reports[step].data_sha256)
+    _require_one_model(pipeline, train, read_report(folder, ExportReport), benchmark)
+    return train, benchmark
+
+
+def _require_one_model(pipeline: str, train: TrainReport, export: ExportReport, benchmark: BenchmarkReport) -> None:
+    """Refuse a benchmark of other files than the exported ones, and an export of other weights than the trained."""
+    for group, digest in export.models.items():
+        trained = train.groups.get(group, {}).get("model_sha256", "no model")
+        _require_equal(pipeline, f"{group}: weights", trained, "export", digest)
+    for group, variants in benchmark.groups.items():
+        for variant, facts in variants.items():
+            if "sha256" in facts:  # not in a variant that the device refused
+                exported = export.groups.get(group, {}).get(variant, {}).get("sha256", "no file")
+                _require_equal(
+                    pipeline, f"{group}/{variant}: file", exported, "benchmark", facts["sha256"], before="export"
+                )
+
+
+def _require_equal(pipeline: str, what: str, expected: str, step: str, found: str, *, before: str = "train") -> None:
+    if found != expected:
         raise NotPresentableError(
-            f"reports/{pipeline}: train read data {train.data_sha256[:12]}, benchmark {benchmark.data_sha256[:12]}; "
+            f"reports/{pipeline}: {what} {expected[:12]} in {before}, {found[:12]} in {step}; "
             f"run `dvc repro benchmark@{pipeline}`"
         )
-    return train, benchmark
 
 
 if __name__ == "__main__":

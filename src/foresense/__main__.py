@@ -153,19 +153,19 @@ def run(
     pipeline: Pipeline,
     profile: Annotated[str, typer.Option(help="`full`: through DVC; `smoke`: tiny, in a scratch folder.")] = "full",
 ) -> None:
-    """Run all steps, then show the gates; exits 1 when one of them failed."""
+    """Run all steps, then show the gates; exits 1 when one of them failed or was not judged."""
     from foresense.steps.run import run_full, run_smoke
 
     if profile not in ("full", "smoke"):
         raise ValueError(f"--profile: no profile {profile!r}; known: full, smoke")
     if profile == "full":
         run_full(_project(), pipeline, typer.echo)
-        _show(_project(), pipeline)
+        _show(_project(), pipeline, finished=True)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads cost a tiny model more than they bring
     for report in run_smoke(_project(), pipeline):
         typer.echo(f"{report.step}: {report.duration_s:.1f} s")
-    _show(_project() / "runs" / f"smoke-{pipeline}", pipeline)
+    _show(_project() / "runs" / f"smoke-{pipeline}", pipeline, finished=True)
 
 
 @app.command()
@@ -173,11 +173,12 @@ def report(
     pipeline: Pipeline,
     as_json: Annotated[bool, typer.Option("--json", help="The reports as one JSON object.")] = False,
 ) -> None:
-    """Show the last reports and gates; exits 1 when a gate failed. Works while a step runs."""
+    """Show the last reports and gates; exits 1 when a gate failed or is passed over, or a report is unreadable."""
     _show(_project(), pipeline, as_json=as_json)
 
 
-def _show(root: Path, pipeline: str, *, as_json: bool = False) -> None:
+def _show(root: Path, pipeline: str, *, as_json: bool = False, finished: bool = False) -> None:
+    """Print what there is; exits 1 when a gate failed or cannot be judged, `finished` also when a step is missing."""
     from rich.console import Console
 
     from foresense.signals import Layout
@@ -192,6 +193,10 @@ def _show(root: Path, pipeline: str, *, as_json: bool = False) -> None:
             console.print(table)
     if found.failed:
         typer.echo(f"{pipeline}: {len(found.failed)} gate(s) failed: {', '.join(found.failed)}", err=True)
+    if found.unjudged:
+        lines = [f"  {name}: {reason}" for name, reason in found.unjudged.items()]
+        typer.echo("\n".join([f"{pipeline}: not judged yet:", *lines]), err=True)
+    if found.failed or (found.unjudged if finished else found.broken):
         raise typer.Exit(1)
 
 

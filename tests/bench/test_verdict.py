@@ -63,6 +63,18 @@ def test_the_worst_group_counts() -> None:
     assert worst["onnx-int8"]["reason"] == "mill: rejected: 30 ms"
 
 
+@pytest.mark.parametrize("order", [("lathe", "mill"), ("mill", "lathe")])
+def test_a_group_whose_file_the_device_refuses_leaves_the_numbers_of_the_other(order: tuple[str, str]) -> None:
+    groups = {
+        "lathe": {"onnx-int8": {"size_mib": 1.0, **facts(), "verdict": ACCEPTED, "reason": "accepted"}},
+        "mill": {"onnx-int8": {"size_mib": 9.0, "verdict": REJECTED, "reason": "rejected: 9.0 MiB"}},
+    }
+    worst = worst_of({name: groups[name] for name in order})["onnx-int8"]
+    assert worst["size_mib"] == 9.0
+    assert worst["latency_ms"] == {"p50": 10.0, "p95": 20.0}
+    assert (worst["verdict"], worst["reason"]) == (REJECTED, "mill: rejected: 9.0 MiB")
+
+
 def test_a_variant_that_one_group_lacks_cannot_ship() -> None:
     both = {"onnx-float32": {**facts(), "verdict": ACCEPTED, "reason": ""}}
     assert list(worst_of({"a": {**both, "onnx-int8": both["onnx-float32"]}, "b": both})) == ["onnx-float32"]

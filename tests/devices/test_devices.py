@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from foresense.bench.gates import require_known
 from foresense.bench.reach import REACHES, why_not_measured
-from foresense.config import ConfigError, read_device
+from foresense.config import BenchmarkConfig, ConfigError, DeviceConfig, read_device
 from foresense.export import FORMATS
 
 FOLDER = Path(__file__).parents[2] / "devices"
@@ -34,3 +36,11 @@ def test_the_four_devices_are_there() -> None:
 def test_an_unknown_device_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"no device 'pi6'; known: .*pi4"):
         read_device(FOLDER, "pi6")
+
+
+def test_what_the_guide_shows_can_be_pasted() -> None:
+    guide = (FOLDER.parent / "docs" / "adding-a-device.md").read_text()
+    shown = [block.partition("```")[0] for block in guide.split("```yaml\n")[1:]]
+    device, section = (YAML(typ="safe").load(block) for block in shown)
+    assert DeviceConfig.model_validate(device).name == section["benchmark"]["device"]
+    require_known(BenchmarkConfig.model_validate(section["benchmark"]).gates)

@@ -1,14 +1,11 @@
 """Artefacts, made once: one with every format of a small PatchTST, one quick one of a DLinear to break in tests."""
 
-import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-HERE = Path(__file__).parent
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -17,20 +14,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "full_artefact" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-
-
-def load_workshop() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("export_workshop", HERE / "workshop.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def workshop() -> ModuleType:
-    return load_workshop()
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,10 @@ def test_a_forecast_from_a_csv_is_the_golden_one_in_physical_units(
     assert [int(row["step"]) for row in rows] == list(range(1, 13))
 
 
+def test_a_person_reads_it_on_one_page(artefact: Path) -> None:
+    assert len((artefact / "predict.py").read_text().splitlines()) <= 60
+
+
 def test_it_needs_no_more_than_numpy_and_the_runtime(full_artefact: Path) -> None:
     text = (full_artefact / "predict.py").read_text()
     imported = {

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import PatchTSTForPrediction
@@ -48,6 +49,19 @@ def test_a_saved_model_comes_back_to_the_same_bits(name: str, tmp_path: Path) ->
     batch = torch.randn(2, CONTEXT, N_CHANNELS)
     assert torch.equal(load_model(tmp_path)(batch), model(batch))
     assert len(model_sha256(tmp_path)) == 64
+
+
+def test_a_shortcut_is_the_linear_map_until_the_network_learns_and_travels_with_the_weights(tmp_path: Path) -> None:
+    candidate, model = small("patchtst", shortcut="linear", instance_norm=True, context_length=32, end_padding=True)
+    model.eval()
+    weights = np.random.default_rng(0).standard_normal((48, HORIZON)) / 48
+    model.start_from(weights)
+    batch = torch.randn(4, CONTEXT, N_CHANNELS)
+    last = batch[:, -1:]
+    expected = last + torch.einsum("ntc,th->nhc", batch[:, -48:] - last, torch.from_numpy(weights).float())
+    torch.testing.assert_close(model(batch), expected, rtol=1e-5, atol=1e-5)  # float32 sums in another order
+    save_model(tmp_path, model, candidate)
+    assert torch.equal(load_model(tmp_path)(batch), model(batch))
 
 
 def test_from_pretrained_reads_a_saved_patchtst(tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -13,19 +12,7 @@ from foresense.signals import BenchmarkReport, Layout, read_json, read_report, w
 from foresense.steps.benchmark import benchmark
 from foresense.steps.export import export
 
-WORKSHOP = Path(__file__).parents[1] / "export" / "workshop.py"
 PLAN = {"n_warmup": 1, "n_timed": 20, "n_threads": (1,)}
-
-
-@pytest.fixture(scope="module")
-def workshop() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("export_workshop", WORKSHOP)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with quieted():
-        spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,6 +34,13 @@ def exported(workshop: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
         layout = workshop.make_project(tmp_path_factory.mktemp("plant"), workshop.DLINEAR, groups=("lathe-1", "mill-2"))
     export(workshop.step("export", layout), ExportConfig(variants=("onnx-float32",), n_calibration=4, n_golden=2))
     return layout
+
+
+@pytest.fixture
+def copy(exported: Layout, tmp_path: Path) -> Layout:
+    """A copy that a test may change."""
+    shutil.copytree(exported.root, tmp_path / "copy")
+    return Layout(tmp_path / "copy", tmp_path / "copy")
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +118,9 @@ def test_an_unknown_gate_is_refused_before_anything_is_measured(workshop: Module
         benchmark(workshop.step("benchmark", exported), config)
 
 
-def test_a_device_without_a_host_claims_nothing(workshop: ModuleType, exported: Layout, tmp_path: Path) -> None:
-    shutil.copytree(exported.root, tmp_path / "copy")
-    layout = Layout(tmp_path / "copy", tmp_path / "copy")
+def test_a_device_without_a_host_claims_nothing(workshop: ModuleType, copy: Layout) -> None:
     report = benchmark(
-        workshop.step("benchmark", layout),
+        workshop.step("benchmark", copy),
         BenchmarkConfig(device="pi4", gates={"size_mib": GateConfig(at_most=100)}),
     )
     facts = report.variants["onnx-float32"]
@@ -139,42 +131,45 @@ def test_a_device_without_a_host_claims_nothing(workshop: ModuleType, exported: 
     assert [(gate.name, gate.passed) for gate in report.gates] == [("n_accepted_variants", False)]
 
 
-def test_a_file_too_big_for_the_device_is_rejected(workshop: ModuleType, exported: Layout, tmp_path: Path) -> None:
-    shutil.copytree(exported.root, tmp_path / "copy")
-    path = tmp_path / "copy" / "devices" / "host.yaml"
+def test_a_file_too_big_for_the_device_is_rejected(workshop: ModuleType, copy: Layout) -> None:
+    path = copy.devices / "host.yaml"
     path.write_text(path.read_text() + "max_model_mib: 0.0001\n")
-    report = benchmark(
-        workshop.step("benchmark", Layout(tmp_path / "copy", tmp_path / "copy")), BenchmarkConfig(**PLAN)
-    )
+    report = benchmark(workshop.step("benchmark", copy), BenchmarkConfig(**PLAN))
     assert report.variants["onnx-float32"]["reason"] == "lathe-1: rejected: 0.0 MiB, host holds 0.0001 MiB"
 
 
-def test_a_worse_file_is_rejected_for_its_quality(workshop: ModuleType, exported: Layout, tmp_path: Path) -> None:
-    shutil.copytree(exported.root, tmp_path / "copy")
-    layout = Layout(tmp_path / "copy", tmp_path / "copy")
-    evaluation = layout.of("plant").exports / "mill-2" / "evaluation.json"
+def test_a_file_too_big_in_one_group_ships_in_none(workshop: ModuleType, copy: Layout) -> None:
+    path = copy.devices / "host.yaml"
+    path.write_text(path.read_text() + "max_model_mib: 1\n")
+    manifest = copy.of("plant").exports / "mill-2" / "manifest.json"
+    content = read_json(manifest)
+    content["variants"]["onnx-float32"]["size_mib"] = 9.0
+    write_json(manifest, content)
+    report = benchmark(workshop.step("benchmark", copy), BenchmarkConfig(**PLAN))
+    assert report.groups["lathe-1"]["onnx-float32"]["verdict"] == "accepted"
+    assert report.variants["onnx-float32"]["reason"] == "mill-2: rejected: 9.0 MiB, host holds 1 MiB"
+    assert report.variants["onnx-float32"]["latency_ms"] == report.groups["lathe-1"]["onnx-float32"]["latency_ms"]
+    assert report.ships is None
+
+
+def test_a_worse_file_is_rejected_for_its_quality(workshop: ModuleType, copy: Layout) -> None:
+    evaluation = copy.of("plant").exports / "mill-2" / "evaluation.json"
     content = read_json(evaluation)
     content["test"]["mse"] /= 1.2  # as if the model were that much better than its file
     write_json(evaluation, content)
-    report = benchmark(workshop.step("benchmark", layout), BenchmarkConfig(**PLAN))
+    report = benchmark(workshop.step("benchmark", copy), BenchmarkConfig(**PLAN))
     assert report.variants["onnx-float32"]["reason"].startswith("mill-2: rejected: quality drop 20.00%")
     assert report.ships is None
 
 
-def test_an_artefact_changed_after_its_export_is_refused(
-    workshop: ModuleType, exported: Layout, tmp_path: Path
-) -> None:
-    shutil.copytree(exported.root, tmp_path / "copy")
-    layout = Layout(tmp_path / "copy", tmp_path / "copy")
-    source, target = (layout.of("plant").exports / group / "onnx-float32.onnx" for group in ("mill-2", "lathe-1"))
+def test_an_artefact_changed_after_its_export_is_refused(workshop: ModuleType, copy: Layout) -> None:
+    source, target = (copy.of("plant").exports / group / "onnx-float32.onnx" for group in ("mill-2", "lathe-1"))
     target.write_bytes(source.read_bytes() + b"\n")
     with pytest.raises((ValueError, RuntimeError), match=r"onnx-float32\.onnx"):
-        benchmark(workshop.step("benchmark", layout), BenchmarkConfig(**PLAN))
+        benchmark(workshop.step("benchmark", copy), BenchmarkConfig(**PLAN))
 
 
-def test_without_artefacts_the_error_names_the_step(workshop: ModuleType, exported: Layout, tmp_path: Path) -> None:
-    shutil.copytree(exported.root, tmp_path / "copy")
-    layout = Layout(tmp_path / "copy", tmp_path / "copy")
-    shutil.rmtree(layout.of("plant").exports)
+def test_without_artefacts_the_error_names_the_step(workshop: ModuleType, copy: Layout) -> None:
+    shutil.rmtree(copy.of("plant").exports)
     with pytest.raises(FileNotFoundError, match=r"manifest\.json: not there; run `foresense export plant` first"):
-        benchmark(workshop.step("benchmark", layout), BenchmarkConfig(**PLAN))
+        benchmark(workshop.step("benchmark", copy), BenchmarkConfig(**PLAN))

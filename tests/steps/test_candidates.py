@@ -8,7 +8,7 @@ import pytest
 
 from foresense.config import CandidateConfig
 from foresense.signals import Scaler, Windows
-from foresense.steps.candidates import Settings, device_of, train_candidate
+from foresense.steps.candidates import Settings, best_linear, device_of, train_candidate
 
 LINEAR = CandidateConfig(model="dlinear", optimizer="adam", learning_rate=1e-2, batch_size=16, n_epochs=3)
 
@@ -70,6 +70,51 @@ def test_a_checkpoint_of_other_data_or_code_is_not_resumed(windows: Windows, set
     assert again.fit.step_ms == []  # finished before: nothing was left to do
     changed = train_candidate(windows, "linear", LINEAR, replace(settings, made_from=("data", "other code")))
     assert len(changed.fit.step_ms) == 3 * (300 // 16)
+
+
+def test_a_restart_takes_its_steps_as_the_training_began_even_on_a_busier_machine(
+    windows: Windows, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train_candidate(windows, "linear", LINEAR, settings)
+
+    def must_not_measure(*arguments: object, **named: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("foresense.steps.candidates.calibrate", must_not_measure)
+    again = train_candidate(windows, "linear", LINEAR, settings)
+    assert again.fit.best_validation == first.fit.best_validation
+    assert again.said == first.said
+    assert again.fit.earlier_s > 0 == first.fit.earlier_s
+
+
+def test_a_batch_that_cannot_be_filled_is_told_and_counted(
+    windows: Windows, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = LINEAR.model_copy(update={"train_stride": 30})
+    found = train_candidate(windows, "linear", few, settings)
+    assert (found.fit.batch_size, found.fit.n_steps) == (10, 3)
+    assert "a/linear: 10 training windows are fewer than batch_size (16): a step takes all of them" in caplog.text
+
+
+def test_a_network_with_a_shortcut_begins_at_the_best_linear_forecast(windows: Windows, settings: Settings) -> None:
+    slow = CandidateConfig(
+        shortcut="linear",
+        instance_norm=True,
+        head="flatten",
+        patch_length=12,
+        patch_stride=12,
+        d_model=8,
+        ffn_dim=8,
+        n_heads=2,
+        n_layers=1,
+        learning_rate=1e-9,
+        n_epochs=1,
+    )
+    every = replace(settings, validation_stride=1)
+    found = train_candidate(windows, "corrected", slow, every)
+    assert found.fit.best_validation == pytest.approx(best_linear(windows).validation_mse, rel=1e-5)  # float32
+    better = slow.model_copy(update={"learning_rate": 1e-3, "n_epochs": 5})
+    assert train_candidate(windows, "corrected", better, every).fit.best_validation < found.fit.best_validation * 1.01
 
 
 def test_a_missing_accelerator_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,3 @@
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,19 +12,7 @@ from foresense.signals import ExportReport, Layout, file_sha256, read_json, read
 from foresense.steps.export import ExportError, export
 from foresense.steps.verify import verify
 
-WORKSHOP = Path(__file__).parents[1] / "export" / "workshop.py"
 ONNX = ExportConfig(variants=("onnx-float32", "onnx-int8"), n_calibration=8, n_golden=2)
-
-
-@pytest.fixture(scope="module")
-def workshop() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("export_workshop", WORKSHOP)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with quieted():
-        spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -75,7 +62,7 @@ def test_every_group_gets_an_artefact_that_verifies(
         assert facts["max_abs_error"] == max(errors)
         assert facts["sha256"] == file_sha256(paths.exports / facts["group"] / facts["file"])
     models = [file_sha256(paths.models / group / "model.safetensors") for group in report.groups]
-    assert [told["model_sha256"] for told in attached] == models
+    assert [told["model_sha256"] for told in attached] == models == list(report.models.values())
     kept = [path.name for path in attached[0]["artifacts"]]
     assert kept == ["manifest.json", "mlflow-model"]
     assert attached[0]["metrics"]["export/onnx-int8/size_mib"] == report.groups["lathe-1"]["onnx-int8"]["size_mib"]

@@ -1,5 +1,6 @@
 """The step `train` on a small simulated machine: validation chooses, the test part decides nothing, rivals stand by."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_train_writes_a_model_that_validation_chose_and_a_complete_report(
     assert read_report(paths.reports, TrainReport) == report
     rates = {name: one["validation_mse"] for name, one in report.candidates.items()}
     assert report.groups[GROUP]["candidate"] == min(rates, key=lambda name: rates[name])
-    assert {"last value", "seasonal naive 24", "ridge on features", "dlinear"} == set(report.baselines)
+    assert {"last value", "seasonal naive 24", "ridge on features", "linear map", "dlinear"} == set(report.baselines)
     assert report.interval["mse"][0] <= report.test["mse"] <= report.interval["mse"][1]
     best = min(values["mse"] for values in report.baselines.values())
     assert report.beats_baselines == (report.test["mse"] <= best)
@@ -105,6 +106,27 @@ def test_the_test_part_decides_nothing(prepared: Layout, config: PipelineConfig)
     assert all(np.array_equal(weights[name], again[name]) for name in weights)
     assert second.candidates["quick"]["validation_mse"] == first.candidates["quick"]["validation_mse"]
     assert second.test["mse"] > first.test["mse"] + 100  # the change was seen, and only where it may be
+
+
+@pytest.mark.slow
+def test_a_training_that_was_cut_off_is_taken_up_again_but_not_on_other_windows(
+    prepared: Layout, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("foresense.steps.train.report_of", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_train(prepared, config.train)
+    paths = prepared.of("small")
+    kept = shutil.copytree(paths.checkpoints, paths.checkpoints.with_name("kept"))
+    assert run_train(prepared, config.train).timing["step_ms_p50"] == 0  # nothing was left to do
+
+    shutil.copytree(kept, paths.checkpoints)
+    samples = np.load(paths.windows / GROUP / "samples.npy", allow_pickle=False)
+    np.save(paths.windows / GROUP / "samples.npy", samples * np.float32(1.01), allow_pickle=False)
+    assert run_train(prepared, config.train).timing["step_ms_p50"] > 0
 
 
 @pytest.mark.slow

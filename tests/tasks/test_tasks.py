@@ -1,12 +1,14 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.states import Failed
 
+from foresense.signals import BenchmarkReport, Environment, Gate, WindowReport, write_report
 from tasks import reproduce as module
 from tasks.publish import gate_rows, picture, rows
-from tasks.reproduce import StepFailedError, StoreBusyError, is_current, reproduce
+from tasks.reproduce import GateFailedError, StepFailedError, StoreBusyError, is_current, judge_gates, reproduce
 from tasks.stages import only_when_busy
 
 PARAMS = """
@@ -91,6 +93,66 @@ def test_a_failed_step_tells_its_last_lines_and_is_not_tried_again(project, monk
     with pytest.raises(StepFailedError, match="exit code 255; its last lines:\nforesense: too little data") as failed:
         reproduce("window", "mine", print, project)
     assert not only_when_busy(None, None, Failed(data=failed.value, message="x"))
+
+
+def bench(project: Path, **changes: Any) -> None:
+    header = {
+        "pipeline": "mine", "profile": "full", "created_utc": "2026-11-21T00:00:00+00:00", "git_commit": "c",
+        "git_dirty": False, "code_digest": "d", "data_sha256": "data", "seed": 0, "duration_s": 1.0,
+        "peak_rss_mib": 1.0, "environment": Environment(cpu="one", threads=2, load_1min=0.0, versions={}),
+    }  # fmt: skip
+    folder = project / "reports" / "mine"
+    write_report(folder, WindowReport(**header, step="window", groups={}))
+    judged = {"device": "host", "plan": {}, "variants": {}, "groups": {}, "ships": None} | changes
+    write_report(folder, BenchmarkReport(**header, step="benchmark", **judged))
+
+
+@pytest.fixture
+def judged_project(project: Path) -> Path:
+    (project / "params.yaml").write_text(
+        PARAMS.replace("{window: [mine]}", "{window: [mine], benchmark: [mine]}")
+        + "    benchmark: {gates: {size_mib: {at_most: 1.0}}}\n"
+    )
+    return project
+
+
+def test_gates_that_all_hold_pass_the_judge(judged_project) -> None:
+    bench(judged_project, gates=[Gate.judge("size_mib", 0.5, "MiB", at_most=1.0)])
+    assert judge_gates("mine", judged_project).unjudged == {}
+
+
+def test_a_failed_gate_is_told_with_target_and_value(judged_project) -> None:
+    bench(judged_project, gates=[Gate.judge("size_mib", 1.2, "MiB", at_most=1.0)])
+    with pytest.raises(GateFailedError, match=r"1 gate\(s\) failed\nsize_mib: 1.2 MiB, asked <= 1 \(benchmark\)$"):
+        judge_gates("mine", judged_project)
+
+
+def test_a_gate_without_a_verdict_is_not_a_pass(judged_project) -> None:
+    bench(judged_project)
+    with pytest.raises(GateFailedError, match=r"mine: not judged\nsize_mib: asked in params\.yaml, no verdict"):
+        judge_gates("mine", judged_project)
+
+
+def test_a_gate_that_was_judged_against_another_limit_is_not_a_pass(judged_project) -> None:
+    bench(judged_project, gates=[Gate.judge("size_mib", 0.5, "MiB", at_most=2.0)])
+    with pytest.raises(
+        GateFailedError, match=r"size_mib: judged against 2, params\.yaml asks for 1; run the step bench"
+    ):
+        judge_gates("mine", judged_project)
+
+
+def test_a_step_without_a_report_is_not_a_pass(judged_project) -> None:
+    bench(judged_project, gates=[Gate.judge("size_mib", 0.5, "MiB", at_most=1.0)])
+    (judged_project / "reports" / "mine" / "window.json").unlink()
+    with pytest.raises(GateFailedError, match="mine: not judged\nwindow: not run"):
+        judge_gates("mine", judged_project)
+
+
+def test_a_report_that_cannot_be_read_is_not_a_pass(judged_project) -> None:
+    bench(judged_project)
+    (judged_project / "reports" / "mine" / "benchmark.json").write_text('{"schema_version": 0}')
+    with pytest.raises(GateFailedError, match=r"benchmark\.json: report shape version 0"):
+        judge_gates("mine", judged_project)
 
 
 def test_a_report_becomes_rows_and_its_gates_a_table(tmp_path: Path) -> None:

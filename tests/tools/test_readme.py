@@ -1,11 +1,25 @@
 """Only full-profile results of the same data may stand in the README."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from foresense.signals import BenchmarkReport, Environment, Gate, IngestReport, TrainReport, read_report, write_report
+from foresense.config import STEPS
+from foresense.signals import (
+    BenchmarkReport,
+    Environment,
+    ExportReport,
+    FeaturesReport,
+    Gate,
+    IngestReport,
+    TrainReport,
+    WindowReport,
+    read_report,
+    write_report,
+)
+from foresense.signals.reports import REPORTS
 from tools.readme import BEGIN, END, SHOWN, NotPresentableError, presentable, with_results
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +43,15 @@ def header(pipeline: str, step: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def project(folder: Path, *, profile: str = "full", measured_data: str = "data") -> Path:
+def project(folder: Path) -> Path:
     for pipeline in SHOWN:
         reports = folder / "reports" / pipeline
         write_report(reports, IngestReport(**header(pipeline, "ingest"), source="s", assets={}, findings=[]))
+        write_report(reports, WindowReport(**header(pipeline, "window"), groups={}))
+        features = FeaturesReport(**header(pipeline, "features", data_sha256="windows"), n_windows=1, features={})
+        write_report(reports, features)
         train = TrainReport(
-            **header(pipeline, "train", profile=profile),
+            **header(pipeline, "train"),
             model={"candidates": {"a": "asked"}},
             windows={},
             test={"mse": 0.25},
@@ -48,8 +65,10 @@ def project(folder: Path, *, profile: str = "full", measured_data: str = "data")
             conclusion="",
         )
         write_report(reports, train)
+        export = ExportReport(**header(pipeline, "export"), variants={}, groups={}, refused={})
+        write_report(reports, export)
         benchmark = BenchmarkReport(
-            **header(pipeline, "benchmark", data_sha256=measured_data),
+            **header(pipeline, "benchmark"),
             device="host",
             plan={},
             variants={"onnx-int8": {"size_mib": 1.5, "latency_ms": {"p95": 12.0}}},
@@ -59,6 +78,13 @@ def project(folder: Path, *, profile: str = "full", measured_data: str = "data")
         )
         write_report(reports, benchmark)
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    return folder
+
+
+def change(folder: Path, step: str, **fields: Any) -> Path:
+    """Write one report of the first pipeline again, with other content; gives the project back."""
+    reports = folder / "reports" / SHOWN[0]
+    write_report(reports, read_report(reports, REPORTS[step]).model_copy(update=fields))
     return folder
 
 
@@ -81,20 +107,41 @@ def test_a_lost_comparison_and_a_failed_gate_are_shown_loudly(tmp_path: Path) ->
     ],
 )
 def test_how_sure_a_comparison_is_stands_beside_it(tmp_path: Path, intervals: list[list[float]], said: str) -> None:
-    folder = project(tmp_path) / "reports" / SHOWN[0]
     groups = {str(n): {"difference_to_best_baseline": {"interval": one}} for n, one in enumerate(intervals)}
-    write_report(folder, read_report(folder, TrainReport).model_copy(update={"groups": groups}))
-    assert f"| {said} | onnx-int8" in with_results(f"{BEGIN}{END}", tmp_path)
+    assert f"| {said} | onnx-int8" in with_results(f"{BEGIN}{END}", change(project(tmp_path), "train", groups=groups))
 
 
-def test_a_smoke_result_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotPresentableError, match=r"train\.json has profile 'smoke', only 'full' may be shown"):
-        with_results(f"{BEGIN}{END}", project(tmp_path, profile="smoke"))
+@pytest.mark.parametrize("step", STEPS)
+def test_a_smoke_result_is_refused(tmp_path: Path, step: str) -> None:
+    with pytest.raises(NotPresentableError, match=rf"{step}\.json has profile 'smoke', only 'full' may be shown"):
+        with_results(f"{BEGIN}{END}", change(project(tmp_path), step, profile="smoke"))
 
 
-def test_results_of_other_data_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotPresentableError, match="train read data data, benchmark other"):
-        presentable(project(tmp_path, measured_data="other"), SHOWN[0])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_result_of_code_that_no_commit_holds_is_refused(tmp_path: Path, step: str) -> None:
+    with pytest.raises(NotPresentableError, match=rf"{step}\.json was made with changes that are not in commit c;"):
+        presentable(change(project(tmp_path), step, git_dirty=True), SHOWN[0])
+
+
+@pytest.mark.parametrize("step", ["window", "export", "benchmark"])
+def test_results_of_other_data_are_refused(tmp_path: Path, step: str) -> None:
+    with pytest.raises(NotPresentableError, match=f"data data in train, other in {step}; run `dvc repro"):
+        presentable(change(project(tmp_path), step, data_sha256="other"), SHOWN[0])
+
+
+def test_an_export_of_other_weights_than_the_trained_is_refused(tmp_path: Path) -> None:
+    folder = change(project(tmp_path), "train", groups={"lathe": {"model_sha256": "aa"}})
+    presentable(change(folder, "export", models={"lathe": "aa"}), SHOWN[0])
+    with pytest.raises(NotPresentableError, match="lathe: weights aa in train, bb in export"):
+        presentable(change(folder, "export", models={"lathe": "bb"}), SHOWN[0])
+
+
+def test_a_benchmark_of_another_file_than_the_exported_is_refused(tmp_path: Path) -> None:
+    folder = change(project(tmp_path), "export", groups={"lathe": {"onnx-int8": {"sha256": "aa"}}})
+    refused = {"tflite-int8": {"verdict": "rejected"}}  # by the device: never opened
+    presentable(change(folder, "benchmark", groups={"lathe": {"onnx-int8": {"sha256": "aa"}, **refused}}), SHOWN[0])
+    with pytest.raises(NotPresentableError, match="lathe/onnx-int8: file aa in export, bb in benchmark"):
+        presentable(change(folder, "benchmark", groups={"lathe": {"onnx-int8": {"sha256": "bb"}}}), SHOWN[0])
 
 
 def test_a_readme_without_markers_is_refused(tmp_path: Path) -> None:
@@ -105,3 +152,8 @@ def test_a_readme_without_markers_is_refused(tmp_path: Path) -> None:
 def test_the_readme_shows_the_committed_reports() -> None:
     text = (ROOT / "README.md").read_text()
     assert text == with_results(text, ROOT)
+
+
+def test_make_check_compares_the_readme_with_the_reports() -> None:
+    done = subprocess.run(["make", "--dry-run", "check"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "-m tools.readme --check" in done.stdout

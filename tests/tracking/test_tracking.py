@@ -52,6 +52,25 @@ def test_a_run_its_child_and_what_is_added_to_it_later(layout: Layout) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_whose_process_was_killed_is_ended_by_the_next_one_of_its_checkout(
+    layout: Layout, tmp_path: Path
+) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from foresense.signals import Layout\n"
+        "from foresense.tracking import open_run; root = Path(sys.argv[1])\n"
+        "with open_run(Layout(root, root), 'oil', 'run', {}) as run, run.child('a') as child:\n"
+        "    print(run.run_id, child.run_id, flush=True); os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(layout.root)], capture_output=True, text=True, check=False)
+    left = done.stdout.split()
+    client = MlflowClient(tracking_uri(layout))
+    assert [client.get_run(run).info.status for run in left] == ["RUNNING", "RUNNING"]
+    with open_run(layout, "oil", "next", {}) as run:
+        assert [client.get_run(old).info.status for old in left] == ["KILLED", "KILLED"]
+        assert client.get_run(run.run_id).info.status == "RUNNING"
+
+
+@pytest.mark.slow
 def test_two_processes_may_open_a_new_store_at_once(layout: Layout) -> None:
     code = (
         "import sys; from pathlib import Path; from foresense.signals import Layout; from foresense.tracking import *\n"

@@ -30,12 +30,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Way]:
     """Ways that were measured; a compiled step is twice as fast, 32 at once fastest."""
     seen: list[Way] = []
 
-    def ms_per_item(model: nn.Module, objective: Items, way: Way) -> float:
+    def ms_per_item(model: nn.Module, objective: Items, way: Way, device: str) -> float:
         seen.append(way)
         return {4: 12.0, 8: 10.0, 32: 8.0, 128: 9.0}[way.micro_batch] / (2 if way.compile else 1)
 
     monkeypatch.setattr(module, "_ms_per_item", ms_per_item)
-    monkeypatch.setattr(module, "has_bf16", lambda: False)
+    monkeypatch.setattr(module, "has_bf16", lambda device: False)
     monkeypatch.setattr(module, "has_compiler", lambda: True)
     return seen
 
@@ -97,4 +97,4 @@ def test_a_short_training_is_not_measured_first(measured: list[Way], tmp_path: P
 
 
 def test_a_real_step_takes_time() -> None:
-    assert module._ms_per_item(nn.Linear(1, 1), Items(), Way(8, compile=False, bf16=False)) > 0
+    assert module._ms_per_item(nn.Linear(1, 1), Items(), Way(8, compile=False, bf16=False), "cpu") > 0

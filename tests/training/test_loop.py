@@ -61,6 +61,16 @@ def test_it_learns_and_tracks_every_part(tmp_path: Path) -> None:
     assert sink.last("train/loss") == pytest.approx((sink.last("train/loss/a") + sink.last("train/loss/b")) / 2)
 
 
+def test_a_restart_tells_the_epochs_from_before_and_counts_their_time(tmp_path: Path) -> None:
+    first, again = ListSink(), ListSink()
+    whole = fit(network(), Line(), plan(), checkpoint=tmp_path / "c", sink=first)
+    resumed = fit(network(), Line(), plan(), checkpoint=tmp_path / "c", sink=again)
+    assert again.rows == first.rows
+    assert (whole.earlier_s, resumed.step_ms) == (0.0, [])
+    assert resumed.earlier_s >= sum(whole.step_ms) / 1000
+    assert (resumed.n_steps, resumed.batch_size) == (5 * 4, 16)
+
+
 def test_early_stopping_restores_the_best_weights(tmp_path: Path) -> None:
     seen: list[str] = []
 

@@ -57,7 +57,10 @@ def _judge(name: str, facts: Mapping[str, Any], variants: Mapping[str, Mapping[s
 
 
 def worst_of(groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """For each variant that every group has, the worst of every number over the groups, and the worst verdict."""
+    """For each variant that every group has, the worst of every number over the groups, and the worst verdict.
+
+    A group whose file was refused has no measured numbers; then the worst is that of the groups that have them.
+    """
     names = [name for name in next(iter(groups.values())) if all(name in variants for variants in groups.values())]
     found = {}
     for name in names:
@@ -75,8 +78,9 @@ def worst_of(groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str,
 
 def _worst(facts: list[Mapping[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for key, first in facts[0].items():
-        values = [row[key] for row in facts]
+    for key in dict.fromkeys(key for row in facts for key in row):
+        values = [row[key] for row in facts if key in row]
+        first = values[0]
         if isinstance(first, bool):
             merged[key] = all(values)
         elif isinstance(first, int | float):

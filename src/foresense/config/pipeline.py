@@ -95,6 +95,7 @@ class CandidateConfig(Section):
     n_heads: PositiveInt = 4
     n_layers: PositiveInt = 2
     head: Literal["mean", "flatten"] = "mean"
+    shortcut: Literal["none", "linear"] = "none"  # linear: the network corrects the best linear forecast
     norm: Literal["batchnorm", "layernorm"] = "batchnorm"
     pre_norm: bool = True
     instance_norm: bool = False  # scale each window by its own mean and deviation, undo it on the forecast

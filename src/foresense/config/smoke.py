@@ -9,7 +9,7 @@ SMOKE_ROWS = 600
 SMOKE_CONTEXT = 192
 SMOKE_HORIZON = 24
 #: Judging how good a model is after a few steps of training would say nothing.
-QUALITY_GATES = ("mse_ratio_to_best_baseline", "quality_drop")
+QUALITY_GATES = ("mse", "mae", "mse_ratio_to_best_baseline", "quality_drop")
 
 
 def shrink(config: PipelineConfig) -> PipelineConfig:

@@ -1,12 +1,14 @@
 """Pictures of a training: what a person would rather look at than read."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from foresense.signals import write_bytes
 
 MODEL_COLOUR, TRUTH_COLOUR, GREY = "#0b6e99", "#222222", "#9aa5ad"
 BASELINE_COLOURS = ("#d98324", "#7a9e3f", "#a05195", "#c14953", "#7f6a4d", "#59a5d8")
@@ -128,6 +130,6 @@ def _unit(unit: str) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "foresense"}):
-        figure.savefig(path, dpi=110, metadata={"Software": None})
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=110, metadata={"Software": None})
+    write_bytes(path, drawn.getvalue())

@@ -12,7 +12,7 @@ from torch import nn
 from foresense.config import CandidateConfig
 from foresense.signals import file_sha256, read_json, write_json
 
-#: name -> "module:class"; the class is built by keyword and has `save(folder)` and `restore(folder)`.
+#: name -> "module:class"; the class is built by keyword and has `save(folder)`.
 MODELS: dict[str, str] = {
     "patchtst": "foresense.models.patchtst:PatchTst",
     "dlinear": "foresense.models.dlinear:DLinear",

@@ -9,7 +9,9 @@ Source: Nie et al., A Time Series is Worth 64 Words, ICLR 2023, section 3.1 and 
 """
 
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PatchTSTConfig, PatchTSTForPrediction
@@ -34,6 +36,21 @@ class PatchTst(nn.Module):
                     -candidate.position_std, candidate.position_std
                 )
         use_byte_dropout(self.net)
+        self.instance_norm, self.has_shortcut = candidate.instance_norm, candidate.shortcut == "linear"
+        if self.has_shortcut:
+            self.net.register_buffer("shortcut", torch.zeros(context, horizon))
+            for weights in self.net.get_submodule("head.projection").parameters():
+                nn.init.zeros_(weights)
+
+    def start_from(self, weights: np.ndarray) -> None:
+        """Take the linear forecast that the network corrects; it is not trained further.
+
+        Args:
+            weights: (n_samples, horizon): departures of the newest samples from the last one, to those of the forecast.
+        """
+        shortcut = self.net.get_buffer("shortcut")
+        shortcut.zero_()
+        shortcut[-len(weights) :] = torch.from_numpy(weights)
 
     def forward(self, context: torch.Tensor) -> torch.Tensor:
         """Forecast from the newest samples of `context`."""
@@ -41,7 +58,13 @@ class PatchTst(nn.Module):
         if self.padding:
             newest = torch.cat([newest, newest[:, -1:].expand(-1, self.padding, -1)], dim=1)
         forecast: torch.Tensor = self.net(past_values=newest).prediction_outputs
-        return forecast
+        if not self.has_shortcut:
+            return forecast
+        last = context[:, -1:]
+        shortcut = cast(torch.Tensor, self.net.shortcut)  # (context, horizon)
+        linear = last + ((context - last).transpose(1, 2) @ shortcut).transpose(1, 2)
+        level = newest.mean(1, keepdim=True) if self.instance_norm else 0.0  # what a head of zeros forecasts
+        return linear + (forecast - level)
 
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors`; `PatchTSTForPrediction.from_pretrained(folder)` reads them."""

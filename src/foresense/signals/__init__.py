@@ -1,6 +1,7 @@
 """The shared nouns: recordings, windows, splits, reports, places on disk."""
 
 from foresense.signals.files import file_sha256, read_json, replaced_folder, tree_sha256, write_bytes, write_json
+from foresense.signals.gate import Gate
 from foresense.signals.layout import Layout, Paths
 from foresense.signals.recording import Recording, SignalError, read_recordings, write_recordings
 from foresense.signals.reports import (
@@ -9,7 +10,6 @@ from foresense.signals.reports import (
     Environment,
     ExportReport,
     FeaturesReport,
-    Gate,
     Header,
     IngestReport,
     Report,

@@ -1,11 +1,12 @@
 """Reports: one shape for every step, versioned, complete or absent."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from foresense.signals.files import read_json, write_json
+from foresense.signals.gate import Gate
 
 SCHEMA_VERSION = 1
 
@@ -19,54 +20,6 @@ class Environment(BaseModel):
     threads: int
     load_1min: float  # runnable processes on average over the minute before the step ended
     versions: dict[str, str]
-
-
-class Gate(BaseModel):
-    """A named limit with what was measured against it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    target: float
-    comparison: Literal["<=", ">="]
-    value: float
-    unit: str
-    passed: bool
-    headroom: float  # share of the target that is left: positive when passed
-
-    @classmethod
-    def judge(
-        cls, name: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None
-    ) -> Self:
-        """Compare `value` with the one bound that is given.
-
-        Raises:
-            ValueError: not exactly one bound.
-        """
-        if (at_most is None) == (at_least is None):
-            raise ValueError(f"gate {name!r}: give exactly one of at_most and at_least")
-        if at_most is not None:
-            headroom = (at_most - value) / abs(at_most) if at_most else -value
-            return cls(
-                name=name,
-                target=at_most,
-                comparison="<=",
-                value=value,
-                unit=unit,
-                passed=value <= at_most,
-                headroom=headroom,
-            )
-        assert at_least is not None
-        headroom = (value - at_least) / abs(at_least) if at_least else value
-        return cls(
-            name=name,
-            target=at_least,
-            comparison=">=",
-            value=value,
-            unit=unit,
-            passed=value >= at_least,
-            headroom=headroom,
-        )
 
 
 class Header(BaseModel):
@@ -151,6 +104,7 @@ class ExportReport(Report):
     ]  # {file, size_mib, sha256, max_abs_error, tensor_types, converter_version}; worst group
     groups: dict[str, dict[str, dict[str, Any]]]  # group -> variants
     refused: dict[str, str]  # variant -> why it could not be made
+    models: dict[str, str] = {}  # group -> SHA-256 of the weights that were exported; empty in older reports
 
 
 class BenchmarkReport(Report):

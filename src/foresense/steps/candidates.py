@@ -3,17 +3,19 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from foresense.config import CandidateConfig
+from foresense.evaluate.linear import LinearMap, linear_map
 from foresense.models import build_model
-from foresense.signals import Windows
+from foresense.signals import Windows, read_json, write_json
 from foresense.training import FitPlan, FitResult, fit
-from foresense.training.calibrate import calibrate
+from foresense.training.calibrate import Calibration, Way, calibrate
 from foresense.training.forecast import ForecastObjective
 from foresense.training.progress import ShownProgress
 from foresense.training.sinks import MetricSink
@@ -31,6 +33,7 @@ _SHAPE = {
     "n_heads",
     "n_layers",
     "head",
+    "shortcut",
     "end_padding",
 }
 
@@ -45,7 +48,7 @@ class Settings:
         device: `cpu` or `cuda`.
         checkpoints: Folder for the state of unfinished trainings.
         cache: JSON file that remembers which way of taking a step is fastest here.
-        made_from: Digests of data and code; another one never resumes this one's checkpoint.
+        made_from: Digests of windows and code; another one never resumes this one's checkpoint.
     """
 
     seed: int
@@ -98,18 +101,40 @@ def train_candidate(
     )
     sizes = {"n_channels": len(windows.channels), "context": windows.context, "horizon": windows.horizon}
 
+    linear = best_linear(windows).weights if candidate.shortcut == "linear" else None
+
     def build() -> nn.Module:
         torch.manual_seed(settings.seed)
-        return build_model(candidate, **sizes).to(settings.device)
+        model = build_model(candidate, **sizes).to(settings.device)
+        if linear is not None:
+            model.start_from(linear)  # type: ignore[operator]
+        return model
 
-    choice = calibrate(
-        build,
-        objective,
-        batch_size=candidate.batch_size,
-        n_passes=objective.n_items * candidate.n_epochs,
-        cache=settings.cache,
-        key=[candidate.model_dump(include=_SHAPE), sizes, settings.device],
+    digest = _digest(
+        *settings.made_from, windows.group, candidate.model_dump(), settings.validation_stride, settings.seed
     )
+    checkpoint = settings.checkpoints / f"{digest}.safetensors"
+
+    def measured() -> Calibration:
+        return calibrate(
+            build,
+            objective,
+            batch_size=candidate.batch_size,
+            n_passes=objective.n_items * candidate.n_epochs,
+            cache=settings.cache,
+            key=[candidate.model_dump(include=_SHAPE), sizes],
+            device=settings.device,
+        )
+
+    choice = _same_way(settings.checkpoints / f"{digest}.json", measured)
+    if objective.n_items < candidate.batch_size:
+        LOG.warning(
+            "%s/%s: %d training windows are fewer than batch_size (%d): a step takes all of them; lower train_stride",
+            windows.group,
+            name,
+            objective.n_items,
+            candidate.batch_size,
+        )
     for sentence in choice.said:
         LOG.info("%s/%s: %s", windows.group, name, sentence)
     plan = FitPlan(
@@ -125,16 +150,13 @@ def train_candidate(
         compile=choice.way.compile,
         seed=settings.seed,
     )
-    digest = _digest(
-        *settings.made_from, windows.group, candidate.model_dump(), settings.validation_stride, settings.seed
-    )
     model = build()
     with ShownProgress(f"{windows.group}/{name}") as progress:
         result = fit(
             model,
             objective,
             plan,
-            checkpoint=settings.checkpoints / f"{digest}.safetensors",
+            checkpoint=checkpoint,
             sink=sink,
             progress=progress,
             device=settings.device,
@@ -143,6 +165,22 @@ def train_candidate(
         "%s/%s: best validation MSE %.5f in epoch %d", windows.group, name, result.best_validation, result.best_epoch
     )
     return Trained(name, candidate, model, result, choice.said)
+
+
+def _same_way(file: Path, measure: Callable[[], Calibration]) -> Calibration:
+    """The way of taking a step that this training began with: another one would not end with the same bits."""
+    if file.is_file():
+        begun = read_json(file)
+        return Calibration(Way(**begun["way"]), begun["ms_per_item"], begun["said"])
+    found = measure()
+    write_json(file, asdict(found))
+    return found
+
+
+def best_linear(windows: Windows) -> LinearMap:
+    """The best linear forecast of a group: its length and penalty chosen on validation."""
+    train = windows.starts["train"]
+    return linear_map(windows, train=train[:: max(1, len(train) // 20_000)], validation=windows.starts["validation"])
 
 
 def device_of(accelerator: str) -> str:

@@ -63,6 +63,7 @@ def export(run: StepRun, config: ExportConfig) -> ExportReport:
             for group, artefact in reversed(built.items())
             for variant, reason in artefact.refused.items()
         },
+        models={group: origin.model_sha256 for group, origin in origins.items()},
     )
 
 

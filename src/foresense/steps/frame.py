@@ -80,7 +80,7 @@ class StepRun:
             step=self.step,
             profile=self.profile,
             created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-            git_commit=_git(self.layout.project, "rev-parse", "HEAD") or "unknown",
+            git_commit=git_commit(self.layout.project),
             git_dirty=_git(self.layout.project, "status", "--porcelain", "--", *SOURCES) != "",
             code_digest=code_digest(self.layout.project, self.step),
             data_sha256=data_sha256,
@@ -93,6 +93,11 @@ class StepRun:
         )
         write_report(self.paths.reports, report)
         return report
+
+
+def git_commit(project: Path) -> str:
+    """The commit of a checkout; `unknown` where it is none."""
+    return _git(project, "rev-parse", "HEAD") or "unknown"
 
 
 def code_digest(project: Path, step: str) -> str:

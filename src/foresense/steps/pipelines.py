@@ -34,6 +34,8 @@ def _last_result(layout: Layout, name: str, config: PipelineConfig) -> Text:
         return Text(f"{', '.join(found.running)} runs now", "yellow")
     if found.failed:
         return Text(f"FAIL: {', '.join(found.failed)}", "bold red")
-    if found.gates and "benchmark" in found.reports:
+    if found.broken:
+        return Text(f"NOT JUDGED: {', '.join(found.broken)}", "bold red")
+    if found.gates and not found.unjudged:
         return Text(f"all {len(found.gates)} gates hold", "green")
     return Text(f"{len(found.reports)} steps done, {len(config.benchmark.gates)} gates to judge")

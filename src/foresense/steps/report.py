@@ -8,7 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from foresense.config import STEPS
+from foresense.config import STEPS, read_pipeline, read_stages
+from foresense.config.smoke import shrink
 from foresense.signals import Gate, Layout, Report, read_report
 from foresense.signals.reports import REPORTS
 from foresense.steps.process import running
@@ -20,12 +21,16 @@ class Overview:
 
     Attributes:
         pipeline: Its name.
+        steps: The steps that it uses, in order.
+        limits: Gate to the limit that its section `benchmark` sets.
         reports: The reports that exist, by step.
         problems: Step to why its report cannot be read.
         running: Step to the process that runs it now.
     """
 
     pipeline: str
+    steps: tuple[str, ...] = STEPS
+    limits: dict[str, float | None] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=dict)
@@ -51,14 +56,49 @@ class Overview:
         """Names of the gates that do not hold."""
         return [gate.name for _, gate in self.gates if not gate.passed]
 
+    @property
+    def unjudged(self) -> dict[str, str]:
+        """Step or gate to why nothing is known about it; only where this is empty do gates that hold mean a pass."""
+        waiting = {
+            step: f"running, process {self.running[step]}" if step in self.running else "not run"
+            for step in self.steps
+            if step not in self.reports and step not in self.problems
+        }
+        return waiting | self.broken
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """The part of `unjudged` that no step still to run will mend: unreadable reports, gates passed over."""
+        if "benchmark" in self.steps and "benchmark" not in self.reports:
+            return self.problems
+        judged = {gate.name: gate.target for _, gate in self.gates}
+        passed_over = [name for name in self.limits if name not in judged]
+        moved = {
+            name: f"judged against {judged[name]:g}, params.yaml asks for {limit:g}; run the step benchmark again"
+            for name, limit in self.limits.items()
+            if name in judged and limit is not None and judged[name] != limit
+        }
+        return self.problems | moved | dict.fromkeys(passed_over, "asked in params.yaml, no verdict in benchmark.json")
+
 
 def overview(layout: Layout, pipeline: str) -> Overview:
     """Read every report of `pipeline` that exists, without waiting for a step that is running.
 
+    A pipeline that is in no list of `stages`, or that was tried in a scratch folder, is asked for all six steps.
+
     Raises:
+        ConfigError: params.yaml has no such pipeline, or problems.
         FileNotFoundError: nothing has run and nothing runs; says which command to give.
     """
-    found = Overview(pipeline)
+    params = layout.project / "params.yaml"
+    config, stages = read_pipeline(params, pipeline), read_stages(params)
+    steps = tuple(step for step in STEPS if pipeline in stages.get(step, ()))
+    if layout.root != layout.project:
+        steps, config = STEPS, shrink(config)
+    limits = {
+        name: gate.at_most if gate.at_least is None else gate.at_least for name, gate in config.benchmark.gates.items()
+    }
+    found = Overview(pipeline, steps or STEPS, limits)
     for step in STEPS:
         holder = running(layout.cache, step, pipeline)
         if holder is not None:
@@ -78,13 +118,14 @@ def pipeline_overview(project: Path, pipeline: str) -> Overview:
     """The same for a checkout.
 
     Raises:
+        ConfigError: params.yaml has no such pipeline, or problems.
         FileNotFoundError: nothing has run and nothing runs; says which command to give.
     """
     return overview(Layout(root=project, project=project), pipeline)
 
 
 def as_text(found: Overview) -> str:
-    """All reports as one JSON object: step to report, and the failed gates under `failed_gates`."""
+    """All reports as one JSON object: step to report, failed gates under `failed_gates`, the rest by its state."""
     content = {step: report.model_dump(mode="json") for step, report in found.reports.items()}
     return json.dumps(
         {
@@ -94,6 +135,7 @@ def as_text(found: Overview) -> str:
             "outdated": found.outdated,
             "unreadable": found.problems,
             "failed_gates": found.failed,
+            "not_judged": found.unjudged,
         },
         indent=1,
         ensure_ascii=False,
@@ -130,7 +172,7 @@ def _steps_table(found: Overview) -> Table:
                 report.git_commit[:8] + ("+changes" if report.git_dirty else ""),
             )
         else:
-            table.add_row(step, Text("not run", "dim"))
+            table.add_row(step, Text("not run" if step in found.steps else "not used", "dim"))
     return table
 
 

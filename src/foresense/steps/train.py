@@ -19,17 +19,19 @@ from foresense.evaluate import (
 from foresense.features import read_features
 from foresense.models import save_model
 from foresense.signals import (
+    Gate,
     TrainReport,
     Windows,
     group_folders,
     open_windows,
     read_json,
     replaced_folder,
+    tree_sha256,
     write_json,
 )
-from foresense.steps.candidates import Settings, device_of, train_candidate
-from foresense.steps.frame import StepRun, code_digest
-from foresense.steps.train_evaluation import GroupResult, evaluate
+from foresense.steps.candidates import Settings, Trained, best_linear, device_of, train_candidate
+from foresense.steps.frame import StepRun, code_digest, git_commit
+from foresense.steps.train_evaluation import GroupResult, evaluate, joined
 from foresense.steps.train_pictures import draw_group
 from foresense.steps.train_report import flat_metrics, flat_parameters, report_of
 from foresense.training.forecast import forecaster
@@ -63,7 +65,12 @@ def train(run: StepRun, config: TrainConfig) -> TrainReport:
     folders = group_folders(run.paths.windows)
     data_sha256 = read_json(run.paths.windows / "manifest.json")["recordings_sha256"]
     results: dict[str, GroupResult] = {}
-    tags = {"pipeline": run.pipeline, "profile": run.profile, "data_sha256": data_sha256}
+    tags = {
+        "pipeline": run.pipeline,
+        "profile": run.profile,
+        "data_sha256": data_sha256,
+        "git_commit": git_commit(run.layout.project),
+    }
     with (
         open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run,
         replaced_folder(run.paths.models) as models,
@@ -71,15 +78,33 @@ def train(run: StepRun, config: TrainConfig) -> TrainReport:
         for folder in folders:
             windows = open_windows(folder)
             with mlflow_run.child(windows.group) as child:
-                result = _train_group(run, config, windows, models / windows.group, device, data_sha256, child)
+                settings = Settings(
+                    seed=config.seed,
+                    validation_stride=config.validation_stride,
+                    device=device,
+                    checkpoints=run.paths.checkpoints,
+                    cache=run.layout.cache / "calibration.json",
+                    made_from=(tree_sha256(folder), code_digest(run.layout.project, "train")),
+                )
+                result = _train_group(run, config, windows, models / windows.group, settings, child)
                 results[windows.group] = result
-                child.parameters(flat_parameters(result.evaluation, config))
+                child.parameters(flat_parameters(result.evaluation, config, windows))
                 child.metrics(flat_metrics(result.evaluation))
-                child.tags({"model_sha256": result.evaluation["model_sha256"], "profile": run.profile})
+                child.tags({"model_sha256": result.evaluation["model_sha256"], **tags})
+                child.dataset(run.pipeline, data_sha256)
                 child.artifact(models / windows.group, "model")
-        report = report_of(run, config, results, data_sha256, mlflow_run.run_id)
+        minutes = (run.elapsed_s() + sum(result.earlier_s for result in results.values())) / 60
+        report = report_of(
+            run,
+            results,
+            joined(results, config.seed),
+            Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min),
+            data_sha256=data_sha256,
+            seed=config.seed,
+            mlflow_run_id=mlflow_run.run_id,
+        )
         mlflow_run.metrics(flat_metrics(report.model_dump()))
-        mlflow_run.parameters({"n_groups": len(results), "seed": config.seed, "git_commit": report.git_commit})
+        mlflow_run.parameters({"n_groups": len(results), "seed": config.seed})
         for picture in sorted((run.paths.reports / "plots").glob("*.png")):
             mlflow_run.artifact(picture, "plots")
         mlflow_run.artifact(run.paths.reports / "train.json", "reports")
@@ -89,16 +114,8 @@ def train(run: StepRun, config: TrainConfig) -> TrainReport:
 
 
 def _train_group(
-    run: StepRun, config: TrainConfig, windows: Windows, folder: Path, device: str, data_sha256: str, sink: Any
+    run: StepRun, config: TrainConfig, windows: Windows, folder: Path, settings: Settings, sink: Any
 ) -> GroupResult:
-    settings = Settings(
-        seed=config.seed,
-        validation_stride=config.validation_stride,
-        device=device,
-        checkpoints=run.paths.checkpoints,
-        cache=run.layout.cache / "calibration.json",
-        made_from=(data_sha256, code_digest(run.layout.project, "train")),
-    )
     trained = []
     for name, candidate in config.candidates.items():
         trained.append(train_candidate(windows, name, candidate, settings, _Prefixed(sink, name)))
@@ -106,23 +123,24 @@ def _train_group(
     folder.mkdir()
     save_model(folder, best.model, best.candidate)
 
-    forecast = forecaster(best.model, device)
-    rivals = _rivals(run, config, windows, settings)
+    forecast = forecaster(best.model, settings.device)
+    rivals, linear = _rivals(run, config, windows, settings)
     test = windows.starts["test"]
     errors = sum_errors(windows, test, forecast)
     rival_errors = {name: sum_errors(windows, test, rival) for name, rival in rivals.items()}
-    others = {one.name: sum_errors(windows, test, forecaster(one.model, device)).summary() for one in trained}
+    others = {one.name: sum_errors(windows, test, forecaster(one.model, settings.device)).summary() for one in trained}
     evaluation = evaluate(config, windows, folder, best, trained, errors, rival_errors, others)
     write_json(folder / "evaluation.json", evaluation)
     histories = {one.name: one.fit.history for one in trained}
     draw_group(run.paths.reports / "plots", windows, best.name, forecast, rivals, errors, rival_errors, histories)
-    return GroupResult(evaluation, errors, rival_errors, {one.name: one.fit for one in trained})
+    earlier_s = sum(one.fit.earlier_s for one in [*trained, *linear])
+    return GroupResult(evaluation, errors, rival_errors, {one.name: one.fit for one in trained}, earlier_s)
 
 
 def _rivals(
     run: StepRun, config: TrainConfig, windows: Windows, settings: Settings
-) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """Forecasts that the model has to beat; what they choose, they choose on validation."""
+) -> tuple[dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]], list[Trained]]:
+    """Forecasts that the model has to beat, and the trainings among them; they choose on validation, too."""
     rivals: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"last value": last_value(windows.horizon)}
     for season in config.season_lengths:
         if season <= windows.context:
@@ -136,6 +154,15 @@ def _rivals(
     ridge, alpha = ridge_on_features(windows, features, train=of_part["train"], validation=of_part["validation"])
     LOG.info("%s: ridge on %d features, penalty %g by validation", windows.group, len(names), alpha)
     rivals["ridge on features"] = ridge
+    closed_form = best_linear(windows)
+    LOG.info(
+        "%s: linear map of the newest %d samples, penalty %g by validation, MSE there %.5f",
+        windows.group,
+        len(closed_form.weights),
+        closed_form.penalty,
+        closed_form.validation_mse,
+    )
+    rivals["linear map"] = closed_form
     linear = [
         train_candidate(
             windows,
@@ -146,12 +173,12 @@ def _rivals(
         for rate in DLINEAR_RATES
     ]
     rivals["dlinear"] = forecaster(min(linear, key=lambda one: one.fit.best_validation).model, settings.device)
-    return rivals
+    return rivals, linear
 
 
 def _linear_stride(windows: Windows) -> int:
-    """At most about 9000 training windows: DLinear's own protocol on ETTh1 sees 8209."""
-    return max(1, len(windows.starts["train"]) // 9000)
+    """At most about 20,000 training windows for DLinear; its own protocol on ETTh1 sees 8209."""
+    return max(1, len(windows.starts["train"]) // 20_000)
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,21 @@ MIN_BLOCKS = 4
 
 @dataclass(frozen=True, eq=False)
 class GroupResult:
-    """One group (one asset) after training and evaluation."""
+    """One group (one asset) after training and evaluation.
+
+    Attributes:
+        evaluation: What `evaluate` gave.
+        errors: Of the model that ships, on the test part.
+        rivals: Baseline to its errors.
+        fits: Candidate to its training.
+        earlier_s: Seconds that these trainings took before the last start of the step.
+    """
 
     evaluation: dict[str, Any]
     errors: ErrorSums
     rivals: dict[str, ErrorSums]
     fits: dict[str, FitResult]
+    earlier_s: float
 
 
 def evaluate(
@@ -83,6 +92,8 @@ def evaluate(
                 "test": others[one.name],
                 "ships": one is best,
                 "n_train_windows": len(windows.starts["train"][:: one.candidate.train_stride]),
+                "batch_size": one.fit.batch_size,
+                "n_optimizer_steps": one.fit.n_steps,
             }
             for one in trained
         },
@@ -108,3 +119,95 @@ def _difference(
         "mse": float(paired.mean()),
         "interval": list(block_bootstrap(paired, block=block, rng=rng)),
     }
+
+
+@dataclass(frozen=True)
+class Joined:
+    """All groups of a pipeline together: means over groups, an interval over groups and windows.
+
+    Attributes:
+        windows: Part to windows, summed.
+        test: Metric to error of what ships.
+        interval: Metric to bounds, 95 %.
+        baselines: Baseline to metric to error.
+        best_baseline: The one with the least MSE.
+        wins: Whether the MSE of what ships is at most that of the best baseline.
+        per_channel: Channel to its errors.
+        candidates: Candidate to its numbers.
+        headline: The few numbers for `metrics.json`.
+    """
+
+    windows: dict[str, int]
+    test: dict[str, float]
+    interval: dict[str, list[float]]
+    baselines: dict[str, dict[str, float]]
+    best_baseline: str
+    wins: bool
+    per_channel: dict[str, dict[str, float]]
+    candidates: dict[str, dict[str, Any]]
+    headline: dict[str, float]
+
+
+def joined(results: dict[str, GroupResult], seed: int) -> Joined:
+    """Join the groups of a pipeline."""
+    groups = {name: result.evaluation for name, result in results.items()}
+    first = next(iter(groups.values()))
+    test = _mean_of([group["test"] for group in groups.values()])
+    baselines = {name: _mean_of([group["baselines"][name] for group in groups.values()]) for name in first["baselines"]}
+    best = min(baselines, key=lambda name: baselines[name]["mse"])
+    return Joined(
+        windows={part: sum(group["windows"][part] for group in groups.values()) for part in first["windows"]},
+        test=test,
+        interval=first["interval"] if len(groups) == 1 else _interval_over(results, seed),
+        baselines=baselines,
+        best_baseline=best,
+        wins=test["mse"] <= baselines[best]["mse"],
+        per_channel={
+            channel: _mean_of([group["per_channel"][channel] for group in groups.values()])
+            for channel in first["per_channel"]
+        },
+        candidates={name: _over_groups(groups, name) for name in first["candidates"]},
+        headline={
+            **{f"test_{name}": value for name, value in test.items()},
+            "best_baseline_mse": baselines[best]["mse"],
+        },
+    )
+
+
+def _over_groups(groups: dict[str, dict[str, Any]], candidate: str) -> dict[str, Any]:
+    """One candidate's numbers, averaged over the groups."""
+    found = [group["candidates"][candidate] for group in groups.values()]
+    return {
+        "validation_mse": float(np.mean([one["validation_mse"] for one in found])),
+        "test": _mean_of([one["test"] for one in found]),
+        "ships_in": [name for name, group in groups.items() if group["candidate"] == candidate],
+    }
+
+
+def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _interval_over(results: dict[str, GroupResult], seed: int) -> dict[str, list[float]]:
+    """Interval of the mean over assets: assets are drawn, then blocks of windows inside each."""
+    rng = np.random.default_rng(seed)
+    found = list(results.values())
+
+    def of(values: list[np.ndarray]) -> list[float]:
+        bounds = []
+        for _ in range(400):
+            drawn = rng.integers(0, len(values), len(values))
+            bounds.append(np.mean([_block_mean(values[number], rng) for number in drawn]))
+        low, high = np.quantile(bounds, [0.025, 0.975])
+        return [float(low), float(high)]
+
+    return {
+        "mse": of([result.errors.squared.mean(1) for result in found]),
+        "mae": of([result.errors.absolute.mean(1) for result in found]),
+    }
+
+
+def _block_mean(values: np.ndarray, rng: np.random.Generator) -> float:
+    block = max(1, len(values) // 4)
+    first = rng.integers(0, len(values), -(-len(values) // block))
+    return float(np.mean(values[(first[:, None] + np.arange(block)) % len(values)]))

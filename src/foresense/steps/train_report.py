@@ -6,70 +6,58 @@ from typing import Any
 import numpy as np
 
 from foresense.config import TrainConfig
-from foresense.signals import Gate, TrainReport, write_bytes, write_json
+from foresense.signals import Gate, TrainReport, Windows, write_bytes, write_json
 from foresense.steps.frame import StepRun
-from foresense.steps.train_evaluation import GroupResult
+from foresense.steps.train_evaluation import GroupResult, Joined
 
 
 def report_of(
-    run: StepRun, config: TrainConfig, results: dict[str, GroupResult], data_sha256: str, run_id: str
+    run: StepRun, results: dict[str, GroupResult], found: Joined, time_gate: Gate, **provenance: Any
 ) -> TrainReport:
-    """Join the groups into the step's report, and write it with `metrics.json` and `loss.csv` beside it.
+    """Write the step's report, with `metrics.json` and `loss.csv` beside it.
 
     Args:
-        run: The step that is running; its clock is judged against `config.budget_min`.
-        config: Section `train`.
+        run: The step that is running.
         results: Group -> what it gave.
-        data_sha256: Digest of the recordings.
-        run_id: MLflow's run of the whole step.
+        found: The groups joined.
+        time_gate: Minutes that the trainings took, judged against the stated budget.
+        **provenance: Fields of the report's header: `data_sha256`, `seed`, `mlflow_run_id`.
     """
     groups = {name: result.evaluation for name, result in results.items()}
-    first = next(iter(groups.values()))
-    test = _mean_of([group["test"] for group in groups.values()])
-    baselines = {name: _mean_of([group["baselines"][name] for group in groups.values()]) for name in first["baselines"]}
-    best_rival = min(baselines, key=lambda name: baselines[name]["mse"])
-    interval = first["interval"] if len(groups) == 1 else _interval_over(results, config.seed)
     step_ms = [ms for result in results.values() for one in result.fits.values() for ms in one.step_ms]
     shipped = [result.fits[result.evaluation["candidate"]] for result in results.values()]
-    wins = test["mse"] <= baselines[best_rival]["mse"]
+    mse, rival, (low, high) = found.test["mse"], found.best_baseline, found.interval["mse"]
     conclusion = (
-        f"{run.pipeline}: MSE {test['mse']:.4f} [{interval['mse'][0]:.4f}, {interval['mse'][1]:.4f}] on the test part; "
-        f"best baseline {best_rival}: {baselines[best_rival]['mse']:.4f}. "
-        + ("The model beats its baselines" if wins else f"THE MODEL DOES NOT BEAT ITS BASELINE {best_rival.upper()}")
+        f"{run.pipeline}: MSE {mse:.4f} [{low:.4f}, {high:.4f}] on the test part; "
+        f"best baseline {rival}: {found.baselines[rival]['mse']:.4f}. "
+        + ("The model beats its baselines" if found.wins else f"THE MODEL DOES NOT BEAT ITS BASELINE {rival.upper()}")
         + f" ({certainty(groups)})."
     )
-    metrics = {
-        **{f"test_{name}": value for name, value in test.items()},
-        "best_baseline_mse": baselines[best_rival]["mse"],
-    }
-    write_json(run.paths.reports / "metrics.json", metrics)
+    write_json(run.paths.reports / "metrics.json", found.headline)
     _write_loss(run.paths.reports / "loss.csv", results)
-    minutes = run.elapsed_s() / 60
     return run.finish(
         TrainReport,
-        data_sha256=data_sha256,
-        seed=config.seed,
-        mlflow_run_id=run_id,
-        gates=[Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min)],
-        model={**first["model"], "candidates": {name: group["candidate"] for name, group in groups.items()}},
-        windows={part: sum(group["windows"][part] for group in groups.values()) for part in first["windows"]},
-        test=test,
-        interval=interval,
-        baselines=baselines,
-        per_channel={
-            channel: _mean_of([group["per_channel"][channel] for group in groups.values()])
-            for channel in first["per_channel"]
+        **provenance,
+        gates=[time_gate],
+        model={
+            **next(iter(groups.values()))["model"],
+            "candidates": {name: group["candidate"] for name, group in groups.items()},
         },
+        windows=found.windows,
+        test=found.test,
+        interval=found.interval,
+        baselines=found.baselines,
+        per_channel=found.per_channel,
         timing={
             "n_epochs": float(np.mean([len(one.history) for one in shipped])),
             "best_epoch": float(np.mean([one.best_epoch for one in shipped])),
             "step_ms_p50": round(float(np.median(step_ms)), 2) if step_ms else 0.0,
             "windows_per_s": round(float(np.mean([one.items_per_s for one in shipped])), 2),
-            "training_min": round(minutes, 2),
+            "training_min": time_gate.value,
         },
-        candidates={name: _over_groups(groups, name) for name in first["candidates"]},
+        candidates=found.candidates,
         groups=groups,
-        beats_baselines=wins,
+        beats_baselines=found.wins,
         conclusion=conclusion,
     )
 
@@ -84,45 +72,6 @@ def certainty(groups: dict[str, dict[str, Any]]) -> str:
     return f"difference [{low:.4f}, {high:.4f}]" + (", perhaps chance" if low <= 0 <= high else "")
 
 
-def _over_groups(groups: dict[str, dict[str, Any]], candidate: str) -> dict[str, Any]:
-    """One candidate's numbers, averaged over the groups."""
-    found = [group["candidates"][candidate] for group in groups.values()]
-    return {
-        "validation_mse": float(np.mean([one["validation_mse"] for one in found])),
-        "test": _mean_of([one["test"] for one in found]),
-        "ships_in": [name for name, group in groups.items() if group["candidate"] == candidate],
-    }
-
-
-def _interval_over(results: dict[str, GroupResult], seed: int) -> dict[str, list[float]]:
-    """Interval of the mean over assets: assets are drawn, then blocks of windows inside each."""
-    rng = np.random.default_rng(seed)
-    found = list(results.values())
-
-    def of(values: list[np.ndarray]) -> list[float]:
-        bounds = []
-        for _ in range(400):
-            drawn = rng.integers(0, len(values), len(values))
-            bounds.append(np.mean([_block_mean(values[number], rng) for number in drawn]))
-        low, high = np.quantile(bounds, [0.025, 0.975])
-        return [float(low), float(high)]
-
-    return {
-        "mse": of([result.errors.squared.mean(1) for result in found]),
-        "mae": of([result.errors.absolute.mean(1) for result in found]),
-    }
-
-
-def _block_mean(values: np.ndarray, rng: np.random.Generator) -> float:
-    block = max(1, len(values) // 4)
-    first = rng.integers(0, len(values), -(-len(values) // block))
-    return float(np.mean(values[(first[:, None] + np.arange(block)) % len(values)]))
-
-
-def _mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
 def _write_loss(path: Path, results: dict[str, GroupResult]) -> None:
     lines = ["training,epoch,train,validation"]
     for group, result in results.items():
@@ -133,12 +82,19 @@ def _write_loss(path: Path, results: dict[str, GroupResult]) -> None:
     write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
-def flat_parameters(evaluation: dict[str, Any], config: TrainConfig) -> dict[str, object]:
+def flat_parameters(evaluation: dict[str, Any], config: TrainConfig, windows: Windows) -> dict[str, object]:
     """Parameters of what ships, flat and named alike in every run, so that MLflow's parallel coordinates line up."""
     candidate = config.candidates[evaluation["candidate"]]
     return {
         "candidate": evaluation["candidate"],
         "seed": config.seed,
+        "validation_stride": config.validation_stride,
+        "context": windows.context,
+        "horizon": windows.horizon,
+        "interval_s": windows.interval_s,
+        "scaler": windows.scaler.kind,
+        "channels": ",".join(windows.channels),
+        **{f"n_windows_{part}": n for part, n in evaluation["windows"].items()},
         **candidate.model_dump(mode="json"),
         **evaluation["model"],
     }

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
 MODEL_TAG = "model_sha256"
 DATA_TAG = "data_sha256"
+CHECKOUT_TAG = "foresense.checkout"
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -105,7 +107,9 @@ def open_run(layout: Layout, pipeline: str, name: str, tags: Mapping[str, str]) 
         tags: What the run is tagged with; `data_sha256` stands as the run's data set, too.
     """
     client, experiment_id = _open_store(layout, pipeline)
-    with _started(client, experiment_id, name, tags) as run:
+    here = {CHECKOUT_TAG: f"{platform.node()}:{layout.root}"}
+    _end_killed(client, experiment_id, here[CHECKOUT_TAG])
+    with _started(client, experiment_id, name, {**tags, **here}) as run:
         if DATA_TAG in tags:
             run.dataset(pipeline, tags[DATA_TAG])
         yield run
@@ -151,6 +155,16 @@ def attach_to_model(
     for path in artifacts:
         run.artifact(path, path.name if path.is_dir() else None)
     return run.run_id
+
+
+def _end_killed(client: MlflowClient, experiment_id: str, checkout: str) -> None:
+    """Runs of this checkout that still run were killed: one training of a pipeline at a time holds the step's lock."""
+    asked = f"attributes.status = 'RUNNING' and tags.`{CHECKOUT_TAG}` = '{checkout}'"
+    for left in client.search_runs([experiment_id], asked):
+        client.set_terminated(left.info.run_id, status="KILLED")
+        below = f"attributes.status = 'RUNNING' and tags.`{PARENT_TAG}` = '{left.info.run_id}'"
+        for child in client.search_runs([experiment_id], below):
+            client.set_terminated(child.info.run_id, status="KILLED")
 
 
 @contextmanager

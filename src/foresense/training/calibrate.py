@@ -55,8 +55,10 @@ def has_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++") if name)
 
 
-def has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 natively (AVX512-BF16 or AMX)."""
+def has_bf16(device: str = "cpu") -> bool:
+    """Whether the processor (AVX512-BF16 or AMX) or the accelerator multiplies bfloat16 natively."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -68,6 +70,7 @@ def calibrate(
     n_passes: int,
     cache: Path,
     key: object,
+    device: str = "cpu",
 ) -> Calibration:
     """Choose micro-batch, compilation and precision for a training.
 
@@ -78,11 +81,12 @@ def calibrate(
         n_passes: Items of the whole training (windows times epochs): a short one is not worth a measurement.
         cache: JSON file that remembers choices of this machine.
         key: What decides the choice beside the machine (sizes of the model and of a batch), JSON-able.
+        device: `cpu` or `cuda`; where the model is.
 
     Returns:
         The choice; from the cache when the same question was asked on this machine before.
     """
-    name = hashlib.sha256(json.dumps([key, batch_size, _machine()], sort_keys=True).encode()).hexdigest()[:16]
+    name = hashlib.sha256(json.dumps([key, batch_size, device, _machine()], sort_keys=True).encode()).hexdigest()[:16]
     known = read_json(cache) if cache.is_file() else {}
     if name in known:
         found = known[name]
@@ -91,17 +95,17 @@ def calibrate(
     limit = ACTIVATIONS_MIB / activations_mib(build(), objective)
     micro_batches = [size for size in sizes if size <= limit] or sizes[:1]
     plain = Way(micro_batches[0], compile=False, bf16=False)
-    plain_ms = _ms_per_item(build(), objective, plain)
+    plain_ms = _ms_per_item(build(), objective, plain, device)
     if plain_ms * n_passes < WORTH_MS:
         largest = Way(micro_batches[-1], compile=False, bf16=False)
         return Calibration(
             largest, {}, [f"not calibrated: the training takes about {plain_ms * n_passes / 1000:.0f} s"]
         )
     said = [] if has_compiler() else [NO_COMPILER]
-    said += [] if has_bf16() else [NO_BF16]
+    said += [] if has_bf16(device) else [NO_BF16]
     measured = {plain: plain_ms}
-    for bf16 in (False, True) if has_bf16() else (False,):
-        _grow(build, objective, micro_batches, has_compiler(), bf16, measured)
+    for bf16 in (False, True) if has_bf16(device) else (False,):
+        _grow(build, objective, micro_batches, has_compiler(), bf16, measured, device)
     best = min(measured, key=lambda way: measured[way])
     figures = {json.dumps(asdict(way)): round(ms, 3) for way, ms in measured.items()}
     write_json(cache, {**known, name: {"way": asdict(best), "ms_per_item": figures, "said": said}})
@@ -115,13 +119,14 @@ def _grow(
     compiled: bool,
     bf16: bool,
     measured: dict[Way, float],
+    device: str,
 ) -> None:
     """Measure larger and larger micro-batches until one is no faster."""
     fastest = float("inf")
     for micro in micro_batches:
         way = Way(micro, compiled, bf16)
         if way not in measured:
-            measured[way] = _ms_per_item(build(), objective, way)
+            measured[way] = _ms_per_item(build(), objective, way, device)
         if measured[way] > fastest * WORTH_GROWING:
             return
         fastest = min(fastest, measured[way])
@@ -145,16 +150,18 @@ def activations_mib(model: torch.nn.Module, objective: Objective) -> float:
     return max(sum(kept.values()), 1) / 2**20
 
 
-def _ms_per_item(model: torch.nn.Module, objective: Objective, way: Way) -> float:
+def _ms_per_item(model: torch.nn.Module, objective: Objective, way: Way, device: str) -> float:
     model.train()
     forward: Callable[..., Any] = torch.compile(model, dynamic=False) if way.compile else model
     items = np.arange(way.micro_batch, dtype=np.int64)
     times = []
     for _ in range(N_TIMED + 1):
         begun = time.perf_counter()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=way.bf16):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=way.bf16):
             errors = objective.loss(forward, objective.batch(items))
         errors.mean().backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - begun)
     torch._dynamo.reset()
     return min(times[1:]) * 1000 / way.micro_batch

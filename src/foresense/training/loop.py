@@ -82,6 +82,9 @@ class FitResult:
         best_validation: The validation number of the weights that the model now has.
         best_epoch: Counted from 1.
         history: One row per epoch: `epoch`, `train`, `validation`, and `train/<part>` for each part.
+        batch_size: Items of one optimizer step: fewer than asked for where there are fewer.
+        n_steps: Optimizer steps that were taken, before and since the last start.
+        earlier_s: Seconds that the training took before the last start.
         step_ms: Duration of every optimizer step since the last start, in ms.
         items_per_s: Training items per second since the last start; 0 where nothing was left to do.
     """
@@ -89,6 +92,9 @@ class FitResult:
     best_validation: float
     best_epoch: int
     history: list[dict[str, float]]
+    batch_size: int = 0
+    n_steps: int = 0
+    earlier_s: float = 0.0
     step_ms: list[float] = field(default_factory=list)
     items_per_s: float = 0.0
 
@@ -100,6 +106,7 @@ class _State:
     best_validation: float = float("inf")
     best_epoch: int = 0
     finished: bool = False
+    seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -124,7 +131,8 @@ def fit(
         objective: Items, errors, validation.
         plan: Sizes, rates and limits.
         checkpoint: File outside of every DVC output; read where it exists. The caller removes it.
-        sink: Takes `train/loss`, `train/loss/<part>`, `validation/loss` and `learning_rate` of each epoch.
+        sink: Takes `train/loss`, `train/loss/<part>`, `validation/loss` and `learning_rate` of each epoch, after a
+            restart those from before it, too.
         progress: Told after each optimizer step.
         device: `cpu` or `cuda`.
 
@@ -164,12 +172,14 @@ class _Fit:
         self.forward: Callable[..., Any] = torch.compile(model, dynamic=False) if plan.compile else model
         self.best = copy_of(model)
         self.state = _State()
+        self.since_s = time.monotonic()
         self.sums = torch.zeros(len(objective.parts), dtype=torch.float64)
         self.step_ms: list[float] = []
 
     def run(self) -> FitResult:
         torch.manual_seed(self.plan.seed)
         self._restore()
+        earlier_s = self.state.seconds
         begun, n_items = time.monotonic(), 0
         while not self.state.finished:
             n_items += self._epoch()
@@ -178,7 +188,16 @@ class _Fit:
         self.model.eval()
         speed = n_items / (time.monotonic() - begun) if n_items else 0.0
         state = self.state
-        return FitResult(state.best_validation, state.best_epoch, state.history, self.step_ms, speed)
+        return FitResult(
+            best_validation=state.best_validation,
+            best_epoch=state.best_epoch,
+            history=state.history,
+            batch_size=self.batch_size,
+            n_steps=state.epoch * self.steps_per_epoch,
+            earlier_s=earlier_s,
+            step_ms=self.step_ms,
+            items_per_s=speed,
+        )
 
     def _epoch(self) -> int:
         order = np.random.default_rng([self.plan.seed, self.state.epoch]).permutation(self.objective.n_items)
@@ -228,6 +247,7 @@ class _Fit:
         parts = (self.sums / self.steps_per_epoch).tolist()
         row = {"epoch": float(state.epoch), "train": float(np.mean(parts)), "validation": validation}
         row |= {f"train/{name}": value for name, value in zip(self.objective.parts, parts, strict=True)}
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         state.history.append(row)
         if validation < state.best_validation:
             state.best_validation, state.best_epoch, self.best = validation, state.epoch, copy_of(self.model)
@@ -235,13 +255,17 @@ class _Fit:
         state.finished = state.epoch >= self.plan.n_epochs or waited >= self.plan.patience
         state.step_in_epoch = 0
         self.sums.zero_()
-        self.sink.metric("train/loss", row["train"], state.epoch)
-        self.sink.metric("validation/loss", validation, state.epoch)
-        for name in self.objective.parts:
-            self.sink.metric(f"train/loss/{name}", row[f"train/{name}"], state.epoch)
-        self.sink.metric("learning_rate", self.optimizer.param_groups[0]["lr"], state.epoch)
+        self._tell(row)
         self._save()
         self._show()
+
+    def _tell(self, row: dict[str, float]) -> None:
+        epoch = round(row["epoch"])
+        self.sink.metric("train/loss", row["train"], epoch)
+        self.sink.metric("validation/loss", row["validation"], epoch)
+        for name in self.objective.parts:
+            self.sink.metric(f"train/loss/{name}", row[f"train/{name}"], epoch)
+        self.sink.metric("learning_rate", row["learning_rate"], epoch)
 
     def _show(self) -> None:
         if self.progress is None:
@@ -259,13 +283,18 @@ class _Fit:
     def _save(self) -> None:
         tensors = named("model", self.model.state_dict()) | named("best", self.best)
         tensors |= optimizer_tensors(self.optimizer) | {"sums": self.sums, "random": torch.get_rng_state()}
+        if self.device == "cuda":
+            tensors["random_cuda"] = torch.cuda.get_rng_state()
         state = self.state
+        now_s = time.monotonic()
+        state.seconds, self.since_s = state.seconds + now_s - self.since_s, now_s
         facts = {
             "epoch": state.epoch,
             "step_in_epoch": state.step_in_epoch,
             "best_validation": state.best_validation if np.isfinite(state.best_validation) else None,
             "best_epoch": state.best_epoch,
             "finished": state.finished,
+            "seconds": state.seconds,
             "history": state.history,
         }
         write_checkpoint(self.checkpoint, tensors, facts)
@@ -280,6 +309,10 @@ class _Fit:
         restore_optimizer(self.optimizer, tensors)
         self.sums = tensors["sums"]
         torch.set_rng_state(tensors["random"])
+        if self.device == "cuda":
+            torch.cuda.set_rng_state(tensors["random_cuda"])
         if facts["best_validation"] is None:
             facts["best_validation"] = float("inf")
         self.state = _State(**facts)
+        for row in self.state.history:
+            self._tell(row)
