@@ -22,7 +22,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test check format code serve lock
+.PHONY: help setup demo test servers check format code serve lock
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/' | expand -t 12
 
@@ -44,8 +44,18 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup  ## the whole road on one simulated machine: Prefect, DVC and MLflow really at work, in runs/demo
 	@$(PYTHON) -m tools.demo
 
-test: setup  ## all tests but those that need a device or the internet
+test: setup servers  ## all tests but those that need a device or the internet
 	@$(PYTHON) -m pytest -q
+
+servers:  ## the real broker and stores that tests start: Debian packages, installed where that is allowed
+	@missing=; for found in mosquitto:mosquitto influxd:influxdb victoria-metrics:victoria-metrics; do \
+		PATH="$$PATH:/usr/sbin" command -v "$${found%%:*}" >/dev/null || missing="$$missing $${found##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+			{ apt-get install -y -qq --no-install-recommends $$missing >/dev/null 2>&1 || \
+			{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null 2>&1; }; \
+		then echo "installed$$missing"; \
+		else echo "tests against real servers are skipped: install the Debian packages$$missing"; fi; fi
 
 check: setup  ## format, lint, types, import contracts, code digest, DVC graph, README
 	@$(VENV)/bin/ruff format --check src flows tasks tools tests benchmarks
