@@ -103,7 +103,7 @@ def test_a_lost_comparison_and_a_failed_gate_are_shown_loudly(tmp_path: Path) ->
         ([[-0.2, -0.1]], "**no**; difference [-0.2000, -0.1000]"),
         ([[-0.2, 0.1]], "**no**; difference [-0.2000, 0.1000], perhaps chance"),
         ([[0.1, 0.2]], "**no**; difference [0.1000, 0.2000]"),
-        ([[-0.2, -0.1], [-0.2, 0.1]], "**no**; surely in 1 of 2"),
+        ([[-0.2, -0.1], [-0.2, 0.1]], "**no**; surely ahead in 1, surely behind in 0 of 2"),
     ],
 )
 def test_how_sure_a_comparison_is_stands_beside_it(tmp_path: Path, intervals: list[list[float]], said: str) -> None:

@@ -65,9 +65,9 @@ def report_of(
 def certainty(groups: dict[str, dict[str, Any]]) -> str:
     """How surely the model is ahead of its best rival: a difference whose interval holds 0 may be chance."""
     bounds = [group["difference_to_best_baseline"]["interval"] for group in groups.values()]
-    surely = sum(high < 0 for _, high in bounds)
     if len(bounds) > 1:
-        return f"surely in {surely} of {len(bounds)}"
+        ahead, behind = sum(high < 0 for _, high in bounds), sum(low > 0 for low, _ in bounds)
+        return f"surely ahead in {ahead}, surely behind in {behind} of {len(bounds)}"
     low, high = bounds[0]
     return f"difference [{low:.4f}, {high:.4f}]" + (", perhaps chance" if low <= 0 <= high else "")
 
