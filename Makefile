@@ -76,5 +76,5 @@ code: setup  ## write code.json, the digest of the code that each step can reach
 serve: setup  ## Prefect server, worker and deployments, and the MLflow page; ends with Ctrl-C
 	@$(PYTHON) -m tools.serve
 
-lock: setup  ## write requirements.lock anew from pyproject.toml
+lock: setup  ## bring requirements.lock up to pyproject.toml; versions that still fit stay
 	@$(PYTHON) -m tools.lock

@@ -93,15 +93,7 @@ class InfluxStore:
         every_ns: int | None = None,
         origin_ns: int = 0,
     ) -> Batch:
-        """Samples of one asset with `start_ns` <= time < `end_ns`, in order of time; means are taken by the server.
-
-        Args:
-            asset: Name.
-            start_ns: Nanoseconds since 1970 UTC.
-            end_ns: The same.
-            channels: Which; one that the store does not know is NaN throughout.
-            every_ns: Means over intervals so long, at the time of their beginning; absent: the samples themselves.
-            origin_ns: Intervals begin here and every `every_ns` before and after.
+        """Samples, or their means as the server takes them, of one asset; see `Store.read`.
 
         Raises:
             StoreError: the server answers with an error, or a channel holds text.
