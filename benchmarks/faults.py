@@ -87,6 +87,7 @@ def outcome(case: str, rig: Rig, n: int, began: float, hostile: int = 0) -> Outc
         except TimeoutError as error:
             LOG.warning("%s: %s", case, error)
         seconds = time.monotonic() - began
+        rig.bridge.wait_until_connected()
         code = rig.bridge.end()
         found, duplicated = read_back(store, n)
     finally:

@@ -82,6 +82,7 @@ class BridgeProcess:
         ]
         self._environment = {**os.environ, **environment, "FORESENSE_PROJECT": str(folder), "OMP_NUM_THREADS": "1"}
         self._environment["PYTHONPATH"] = f"{ROOT / 'src'}:{ROOT}"
+        self._folder = folder
         self._log = (folder / "bridge.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,6 +95,10 @@ class BridgeProcess:
     def start(self) -> None:
         """Start it."""
         self._process = subprocess.Popen(self._command, env=self._environment, stdout=self._log, stderr=self._log)
+
+    def wait_until_connected(self) -> None:
+        """Wait until the process that was started last has said that the broker knows it."""
+        wait_for(lambda: _is_connected(state_of(self._folder), self.pid), 60, "the bridge does not connect")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it with a signal; returns its exit code."""
@@ -160,7 +165,7 @@ def rig(folder: Path, size: Size, *, is_influx: bool, options: Sequence[str] = (
         bridge = BridgeProcess(folder, f"mqtt://127.0.0.1:{broker.port}", name, environment, options)
         stack.callback(bridge.close)
         bridge.start()
-        wait_for(lambda: state_of(folder).get("is_connected", False), 60, "the bridge does not connect")
+        bridge.wait_until_connected()
         yield Rig(folder, broker, influxd, bridge, lambda: open_store(name, environment), size)
 
 
@@ -179,6 +184,10 @@ def state_of(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return found
+
+
+def _is_connected(state: dict[str, Any], pid: int) -> bool:
+    return bool(state) and state["pid"] == pid and state["is_connected"]
 
 
 def wait_for(is_true: Callable[[], bool], seconds: float, otherwise: str) -> None:

@@ -60,6 +60,7 @@ def run(
     json_logs: Json = False,
 ) -> None:
     """Listen until SIGTERM or Ctrl-C; then keep and acknowledge what came, and leave."""
+    stop = stopped_by_signals()
     from foresense.bridge.bridge import run_bridge
     from foresense.bridge.memory import run_without_pandas
     from foresense.bridge.settings import BridgeSettings, BrokerSettings
@@ -86,7 +87,7 @@ def run(
     run_without_pandas()
     opened = open_store(store, os.environ, _project())
     try:
-        run_bridge(settings, opened, stopped_by_signals())
+        run_bridge(settings, opened, stop)
     finally:
         close = getattr(opened, "close", None)
         if close is not None:
