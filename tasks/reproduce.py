@@ -5,16 +5,19 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from foresense.config import read_pipeline
 from foresense.steps.report import Overview, pipeline_overview
-from foresense.steps.run import fetch_raw_of, steps_of, stream
+from foresense.steps.run import AFRESH, fetch_raw_of, reads_a_store, steps_of, stream
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What DVC 3.67.1, and a step itself, say when somebody else holds a lock; DVC's exit code is 255 for everything.
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock", "is running already, in process")
+#: What the source `store` says when the store gives no answer (foresense.sources.store).
+AWAY = "the store is away: "
 
 
 class StoreBusyError(RuntimeError):
-    """Another DVC command holds a lock that this stage needs; worth a retry."""
+    """Another DVC command holds a lock that this stage needs, or the store does not answer; worth a retry."""
 
 
 class StepFailedError(RuntimeError):
@@ -38,15 +41,17 @@ def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: 
         `ran`, `up to date`, or `not used` where the pipeline has no such step.
 
     Raises:
-        StoreBusyError: somebody else holds a lock.
+        StoreBusyError: somebody else holds a lock, or the store does not answer.
         StepFailedError: the step failed; with its last lines.
     """
     if step not in steps_of(project, pipeline):
         return "not used"
+    forced: tuple[str, ...] = ()
     if step == "ingest":
         fetch_raw_of(project, pipeline)
+        forced = AFRESH if reads_a_store(read_pipeline(project / "params.yaml", pipeline)) else ()
     stage = f"{step}@{pipeline}"
-    if is_current(stage, project):
+    if not forced and is_current(stage, project):
         echo(f"{stage} and all that it needs are up to date")
         return "up to date"
     tail: deque[str] = deque(maxlen=30)
@@ -58,11 +63,11 @@ def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: 
             seen.update({line} if stage in line else ())
             echo(line)
 
-    code = stream([sys.executable, "-m", "dvc", "repro", stage], project, hear)
+    code = stream([sys.executable, "-m", "dvc", "repro", *forced, stage], project, hear)
     text = "\n".join(tail)
     if code == 0:
         return "up to date" if f"Stage '{stage}' didn't change, skipping" in seen else "ran"
-    if any(mark in text for mark in BUSY):
+    if any(mark in text for mark in (*BUSY, AWAY)):
         raise StoreBusyError(f"{stage}: {tail[-1]}")
     raise StepFailedError(f"{stage} failed with exit code {code}; its last lines:\n{text}")
 

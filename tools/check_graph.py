@@ -34,7 +34,8 @@ WRITES = dict(zip(STEPS, [*FOLDERS, None], strict=True))
 READS_PARAMS = ("read_pipeline", "read_pipelines", "read_stages")
 #: Written only when there is something to say; an output of DVC has to be there always.
 SOMETIMES = {"ingest": {"refused.csv"}}
-SIMULATOR = "src/foresense/sources/simulate.py"  # what a pipeline without raw files depends on
+#: What a pipeline without raw files depends on: the text of its source.
+TEXTS = {name: f"src/foresense/sources/{name}.py" for name in ("simulate", "store")}
 
 
 def problems(project: Path) -> list[str]:
@@ -168,7 +169,7 @@ def _params_problems(params: dict[str, Any]) -> list[str]:
         if "ingest" not in using:
             continue
         name = sections["ingest"].get("raw")
-        expected = f"data/raw/{name}" if name else SIMULATOR
+        expected = f"data/raw/{name}" if name else TEXTS.get(sections["ingest"]["source"], "a folder below data/raw")
         raw = params["stages"]["ingest"][pipeline]["raw"]
         if raw != expected:
             lines.append(f"stages.ingest.{pipeline}.raw is {raw!r}, but its section `ingest` reads {expected!r}")

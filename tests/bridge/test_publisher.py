@@ -18,8 +18,13 @@ from foresense.bridge.settings import BrokerSettings
 from foresense.bridge.spool import Spool
 from foresense.config import IngestConfig
 from foresense.sources.simulate import UNITS, simulate_plant
+from foresense.sources.tables import Places
 
 START_NS = 1_735_689_600 * 10**9  # 2025-01-01
+
+
+def places(folder):
+    return Places(raw=folder, project=folder, kept=folder)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 10_000])
@@ -36,7 +41,7 @@ def test_same_seed_same_samples_as_the_source(batch: int, tmp_path) -> None:
     assert found.channels == tuple(UNITS) == CHANNELS
     assert sum(message.n_samples for message in messages) == len(found)
     assert [message.due_ns for message in messages] == sorted(message.due_ns for message in messages)
-    for table in simulate_plant(config, tmp_path).tables:
+    for table in simulate_plant(config, places(tmp_path)).tables:
         rows = np.array(found.assets)[found.asset_index] == table.asset
         np.testing.assert_array_equal(found.times_ns[rows], table.times_ns)
         np.testing.assert_array_equal(found.values[rows], table.values)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foresense.config import IngestConfig
-from foresense.sources import SourceError
+from foresense.sources import Places, SourceError
 from foresense.sources.checks import gaps_of
 from foresense.sources.simulate import (
     MACHINES,
@@ -21,6 +21,10 @@ _CHANNELS = tuple({"name": name, "unit": unit} for name, unit in UNITS.items())
 _H = 3600.0
 
 
+def places(folder):
+    return Places(raw=folder, project=folder, kept=folder)
+
+
 def _config(**fields):
     return IngestConfig(**{"source": "simulate", "channels": _CHANNELS, **fields})
 
@@ -32,7 +36,7 @@ def _machine(seed=0, n_rows=2400, interval_s=_H, index=0, start="2025-01-01"):
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory):
-    return simulate_plant(_config(), tmp_path_factory.mktemp("none"))
+    return simulate_plant(_config(), places(tmp_path_factory.mktemp("none")))
 
 
 def test_the_default_plant_has_the_three_machines(plant):
@@ -59,8 +63,8 @@ def test_the_same_seed_gives_the_same_samples_and_another_gives_others():
 
 
 def test_a_machine_does_not_depend_on_how_many_are_asked_for(tmp_path):
-    one = simulate_plant(_config(n_assets=1, n_rows=300), tmp_path).tables[0]
-    seven = {table.asset: table for table in simulate_plant(_config(n_assets=7, n_rows=300), tmp_path).tables}
+    one = simulate_plant(_config(n_assets=1, n_rows=300), places(tmp_path)).tables[0]
+    seven = {table.asset: table for table in simulate_plant(_config(n_assets=7, n_rows=300), places(tmp_path)).tables}
     assert len(seven) == 7
     np.testing.assert_array_equal(seven[one.asset].values, one.values)
     np.testing.assert_array_equal(seven[one.asset].times_ns, one.times_ns)
@@ -176,21 +180,21 @@ def test_the_truth_about_faults_is_told(plant):
 
 
 def test_the_digest_follows_everything_that_decides_and_nothing_else(tmp_path):
-    plain = simulate_plant(_config(n_assets=1, n_rows=50), tmp_path).sha256
-    assert simulate_plant(_config(n_assets=1, n_rows=50, min_rows=7), tmp_path).sha256 == plain
-    assert simulate_plant(_config(n_assets=1, n_rows=50, seed=1), tmp_path).sha256 != plain
+    plain = simulate_plant(_config(n_assets=1, n_rows=50), places(tmp_path)).sha256
+    assert simulate_plant(_config(n_assets=1, n_rows=50, min_rows=7), places(tmp_path)).sha256 == plain
+    assert simulate_plant(_config(n_assets=1, n_rows=50, seed=1), places(tmp_path)).sha256 != plain
 
 
 def test_channels_are_given_in_the_asked_order(tmp_path):
     two = _config(n_rows=100, channels=({"name": "amps", "unit": "A", "column": "current"}, _CHANNELS[0]))
-    all_four = simulate_plant(_config(n_rows=100), tmp_path).tables[0].values
-    np.testing.assert_array_equal(simulate_plant(two, tmp_path).tables[0].values, all_four[:, [2, 0]])
+    all_four = simulate_plant(_config(n_rows=100), places(tmp_path)).tables[0].values
+    np.testing.assert_array_equal(simulate_plant(two, places(tmp_path)).tables[0].values, all_four[:, [2, 0]])
 
 
 def test_what_the_plant_does_not_have_is_named_together(tmp_path):
     channels = ({"name": "pressure", "unit": "bar"}, {"name": "current", "unit": "mA"})
     with pytest.raises(SourceError) as caught:
-        simulate_plant(_config(channels=channels, interval_s=1.0, start="soon"), tmp_path)
+        simulate_plant(_config(channels=channels, interval_s=1.0, start="soon"), places(tmp_path))
     message = str(caught.value)
     assert "interval_s: the plant samples every 2 to 3600 s, found 1" in message
     assert "no channel 'pressure' (known: temp_body, temp_shaft, current, vibration_magnitude)" in message

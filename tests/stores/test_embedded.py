@@ -195,3 +195,15 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
         EmbeddedStore(tmp_path).assets()
     with pytest.raises(StoreError, match="a channel cannot be called 'time_ns'"):
         EmbeddedStore(tmp_path / "new").write(Batch.of_asset("a", np.array([1]), ("time_ns",), np.array([[1.0]])))
+
+
+def test_the_same_question_has_the_same_answer_to_the_last_bit(tmp_path: Path) -> None:
+    """Threads that add up in any order would change the last bit, and with it every digest that follows."""
+    n = 300_000  # above 122,880, DuckDB's share of one thread
+    values = np.random.default_rng(0).normal(50, 5, (n, 2))
+    store = EmbeddedStore(tmp_path)
+    store.write(Batch.of_asset("a", np.arange(n) * 10**9, ("x", "y"), values))
+    hour = 3600 * 10**9
+    answers = [store.read("a", 0, n * 10**9, channels=("x", "y"), every_ns=hour).values for _ in range(6)]
+    assert len({answer.tobytes() for answer in answers}) == 1
+    store.close()

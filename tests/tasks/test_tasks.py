@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,35 @@ def test_a_held_lock_is_busy_and_the_only_thing_that_is_tried_again(project, mon
     with pytest.raises(StoreBusyError, match="window@mine") as busy:
         reproduce("window", "mine", print, project)
     assert only_when_busy(None, None, Failed(data=busy.value, message="x"))
+
+
+@pytest.fixture
+def live_project(project: Path) -> Path:
+    text = PARAMS.replace("window: [mine]", "ingest: {mine: {raw: x}}, window: [mine]").replace("simulate", "store")
+    (project / "params.yaml").write_text(text)
+    return project
+
+
+def test_a_store_is_read_each_time_and_what_follows_only_when_it_changed(live_project, monkeypatch) -> None:
+    commands = answer(monkeypatch, 0, "Running stage 'ingest@mine':")
+    monkeypatch.setattr(module, "is_current", lambda stage, project: True)
+    assert reproduce("ingest", "mine", print, live_project) == "ran"
+    assert reproduce("window", "mine", print, live_project) == "up to date"
+    assert commands == [[sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "ingest@mine"]]
+
+
+def test_a_store_that_is_away_is_tried_again(live_project, monkeypatch) -> None:
+    """The words come from the step itself, so that a change of them there fails here."""
+    (live_project / "code.json").write_text("{}")
+    monkeypatch.setenv("FORESENSE_INFLUX_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("FORESENSE_INFLUX_FLAVOUR", "v1")
+    monkeypatch.setenv("FORESENSE_STORE", "influx")
+    command = [sys.executable, "-m", "foresense", "--project", str(live_project), "ingest", "mine"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer(monkeypatch, 255, *said.stderr.splitlines(), "ERROR: failed to reproduce 'ingest@mine'")
+    with pytest.raises(StoreBusyError) as away:
+        reproduce("ingest", "mine", print, live_project)
+    assert only_when_busy(None, None, Failed(data=away.value, message="x"))
 
 
 def test_a_failed_step_tells_its_last_lines_and_is_not_tried_again(project, monkeypatch) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from foresense.config.section import Section
 
@@ -30,6 +30,10 @@ class IngestConfig(Section):
     asset: str | None = None
     channels: tuple[ChannelConfig, ...] = Field(min_length=1)
     interval_s: PositiveFloat = 3600.0  # one sample every so many seconds after ingest
+    store: str | None = None  # embedded:<folder> or influx; absent: FORESENSE_STORE, else embedded:store
+    newest_rows: PositiveInt | None = None  # store only: so many rows up to the newest; absent: the whole history
+    late_h: NonNegativeFloat = 168.0  # store only: the newest hours are read again each time: samples may be late
+    whole_days: NonNegativeFloat = 7.0  # store only: everything is read again when the last time is so long ago
     first_rows: PositiveInt | None = None  # use only so many rows from the start (published protocols)
     min_rows: NonNegativeInt = 0  # an asset with fewer is refused
     n_assets: PositiveInt = 3  # simulate only
@@ -182,6 +186,12 @@ class PipelineConfig(Section):
         problems = [
             problem for name, candidate in self.train.candidates.items() for problem in self._misfits(name, candidate)
         ]
+        rows, asked = self.ingest.newest_rows, self.window.context + 3 * self.window.horizon
+        if rows is not None and rows < asked:
+            problems.append(
+                f"ingest.newest_rows ({rows}) is less than window.context + 3 x window.horizon ({asked}), which one "
+                "window in each part takes"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -22,7 +22,8 @@ def shrink(config: PipelineConfig) -> PipelineConfig:
         A valid pipeline with the same sources, channels, scaler and kinds of model.
     """
     sections: dict[str, Any] = config.model_dump()
-    sections["ingest"] |= {"first_rows": SMOKE_ROWS, "n_rows": SMOKE_ROWS, "n_assets": 1, "min_rows": 0}
+    sections["ingest"] |= dict.fromkeys(("first_rows", "newest_rows", "n_rows"), SMOKE_ROWS)
+    sections["ingest"] |= {"n_assets": 1, "min_rows": 0}
     sections["window"] |= {
         "context": SMOKE_CONTEXT,
         "horizon": SMOKE_HORIZON,

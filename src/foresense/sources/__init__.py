@@ -4,15 +4,16 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import cast
 
-from foresense.sources.tables import Finding, RawTable, RawTables, Refusal, Source, SourceError
+from foresense.sources.tables import Finding, Places, RawTable, RawTables, Refusal, Source, SourceError
 
-__all__ = ["SOURCES", "Finding", "RawTable", "RawTables", "Refusal", "Source", "SourceError", "load_source"]
+__all__ = ["SOURCES", "Finding", "Places", "RawTable", "RawTables", "Refusal", "Source", "SourceError", "load_source"]
 
 SOURCES: dict[str, str] = {  # name -> "module:function", imported when asked for
     "csv": "foresense.sources.tabular:read_csv_files",
     "ett": "foresense.sources.ett:read_ett",
     "parquet": "foresense.sources.tabular:read_parquet_files",
     "simulate": "foresense.sources.simulate:simulate_plant",
+    "store": "foresense.sources.store:read_store",
 }
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from hashlib import sha256
 from json import dumps
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from foresense.config import IngestConfig
 from foresense.sources.clock import check_zone
 from foresense.sources.faults import Fault, Faults, draw_faults, draw_stops, hold_stuck
 from foresense.sources.outages import draw_dropouts, draw_missing_rows
-from foresense.sources.tables import RawTable, RawTables, SourceError
+from foresense.sources.tables import Places, RawTable, RawTables, SourceError
 
 VERSION = 1  # of the numbers that a seed gives; part of the digest
 MACHINES = ("lathe-1-spindle", "cnc-mill-5-axis", "robot-arm-02")
@@ -63,14 +62,14 @@ class Machine:
     wear_days: float
 
 
-def simulate_plant(config: IngestConfig, raw: Path) -> RawTables:
+def simulate_plant(config: IngestConfig, places: Places) -> RawTables:
     """Simulate `config.n_assets` machines, `config.n_rows` samples each.
 
     A machine's samples depend on the seed and on its place in the list, not on how many machines are asked for.
 
     Args:
         config: Section `ingest`: n_assets, n_rows, interval_s, start, time_zone, seed, channels.
-        raw: Not used: there is no file.
+        places: Not used: there is no file.
 
     Returns:
         One table for each machine; `facts["truth"]` has its faults and stops (kind, channel, UTC start and end).

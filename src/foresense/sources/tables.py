@@ -20,7 +20,7 @@ class Finding:
     Attributes:
         asset: Name of the asset; empty where a whole file is meant.
         kind: `unsorted`, `duplicate`, `refused`, `clock_change`, `gap`, `missing`, `constant`, `unused_columns`,
-            `cut` or `too_little`.
+            `cut`, `future` or `too_little`.
         n: How many rows, cells, gaps or columns.
         where: The first places, for a person.
         message: One sentence that says what was done about it.
@@ -111,5 +111,20 @@ class RawTables:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-#: A source: the section `ingest` and the folder data/raw in, raw samples out.
-Source = Callable[[IngestConfig, Path], RawTables]
+@dataclass(frozen=True)
+class Places:
+    """Where a source looks.
+
+    Attributes:
+        raw: Folder data/raw, one folder for each set.
+        project: The checkout; a relative folder of an embedded store lies below it.
+        kept: What a source may keep from one run to the next; it may be deleted at any time.
+    """
+
+    raw: Path
+    project: Path
+    kept: Path
+
+
+#: A source: the section `ingest` and where to look in, raw samples out.
+Source = Callable[[IngestConfig, Places], RawTables]

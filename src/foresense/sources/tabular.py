@@ -11,39 +11,39 @@ import pandas as pd
 from foresense.config import IngestConfig
 from foresense.signals import file_sha256
 from foresense.sources.clock import Clock, read_clock
-from foresense.sources.tables import Finding, RawTable, RawTables, Refusal, SourceError
+from foresense.sources.tables import Finding, Places, RawTable, RawTables, Refusal, SourceError
 
 _N_SHOWN = 3  # places that a finding names
 
 
-def read_csv_files(config: IngestConfig, raw: Path) -> RawTables:
+def read_csv_files(config: IngestConfig, places: Places) -> RawTables:
     """Read the CSV files that `config.files` matches: comma, UTF-8, one header line.
 
     Empty cells and the words that pandas takes for missing (NA, NaN, null, ...) are missing values.
 
     Args:
         config: Section `ingest`.
-        raw: Folder data/raw.
+        places: `raw` holds the folder of the set.
 
     Raises:
         FileNotFoundError: no file matches.
         SourceError: a file is not such a CSV, or lacks a column; all missing columns are named together.
     """
-    return _read_files(config, raw, pattern="*.csv", read=_read_csv)
+    return _read_files(config, places.raw, pattern="*.csv", read=_read_csv)
 
 
-def read_parquet_files(config: IngestConfig, raw: Path) -> RawTables:
+def read_parquet_files(config: IngestConfig, places: Places) -> RawTables:
     """Read the Parquet files that `config.files` matches.
 
     Args:
         config: Section `ingest`.
-        raw: Folder data/raw.
+        places: `raw` holds the folder of the set.
 
     Raises:
         FileNotFoundError: no file matches.
         SourceError: a file is not Parquet, or lacks a column; all missing columns are named together.
     """
-    return _read_files(config, raw, pattern="*.parquet", read=_read_parquet)
+    return _read_files(config, places.raw, pattern="*.parquet", read=_read_parquet)
 
 
 def files_sha256(files: Sequence[Path], folder: Path) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from foresense.config import IngestConfig
 from foresense.signals import IngestReport, Recording, write_bytes, write_recordings
-from foresense.sources import Finding, RawTable, Refusal, SourceError, load_source
+from foresense.sources import Finding, Places, RawTable, Refusal, SourceError, load_source
 from foresense.sources.checks import Gap, check_rate, gaps_of, grid_findings, in_order_once
 from foresense.sources.units import in_asked_units
 from foresense.steps.frame import StepRun
@@ -38,7 +38,7 @@ def ingest(run: StepRun, config: IngestConfig) -> IngestReport:
         FileNotFoundError: the source's files are not there.
         SourceError: the raw samples cannot be used; the problems of all assets together.
     """
-    found = load_source(config.source)(config, run.layout.raw)
+    found = load_source(config.source)(config, _places(run))
     _write_refused(run.paths.reports / "refused.csv", found.refusals)
     findings = list(found.findings)
     recordings: list[Recording] = []
@@ -79,6 +79,10 @@ def ingest(run: StepRun, config: IngestConfig) -> IngestReport:
         assets=assets,
         findings=[asdict(finding) for finding in findings],
     )
+
+
+def _places(run: StepRun) -> Places:
+    return Places(run.layout.raw, run.layout.project, run.layout.cache / "kept" / run.pipeline)
 
 
 def lay_on_grid(table: RawTable, config: IngestConfig) -> tuple[Recording, dict[str, Any], list[Finding]]:

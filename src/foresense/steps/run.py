@@ -19,6 +19,10 @@ from foresense.steps.process import only_one
 STEP_FUNCTIONS: dict[str, str] = {step: f"foresense.steps.{step}:{step}" for step in STEPS}
 
 
+#: What makes DVC run one stage although nothing that it knows has changed.
+AFRESH = ("--force", "--single-item")
+
+
 def run_step(run: StepRun, config: PipelineConfig) -> Report:
     """Run one step with its own section of `config`, while nobody else runs it.
 
@@ -79,10 +83,20 @@ def run_full(project: Path, pipeline: str, echo: Callable[[str], None]) -> None:
     """
     config = read_pipeline(project / "params.yaml", pipeline)
     fetch_raw(project, config)
-    stage = f"{steps_of(project, pipeline)[-1]}@{pipeline}"
-    code = stream([sys.executable, "-m", "dvc", "repro", stage], project, echo)
-    if code != 0:
-        raise RuntimeError(f"dvc repro {stage} failed (exit code {code}); its last lines above say why")
+    steps = steps_of(project, pipeline)
+    stages = [f"{steps[-1]}@{pipeline}"]
+    if reads_a_store(config) and steps[0] == "ingest":
+        stages.insert(0, f"ingest@{pipeline}")
+    for stage in stages:
+        forced = AFRESH if stage == f"ingest@{pipeline}" else ()
+        code = stream([sys.executable, "-m", "dvc", "repro", *forced, stage], project, echo)
+        if code != 0:
+            raise RuntimeError(f"dvc repro {stage} failed (exit code {code}); its last lines above say why")
+
+
+def reads_a_store(config: PipelineConfig) -> bool:
+    """Whether new samples can come without any file that DVC knows being another one."""
+    return config.ingest.source == "store"
 
 
 def fetch_raw(project: Path, config: PipelineConfig) -> None:

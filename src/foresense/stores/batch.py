@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 
-class StoreError(Exception):
+class StoreError(RuntimeError):
     """A store cannot do what was asked; the message says what, where, and what to do."""
 
 
@@ -128,4 +128,8 @@ class Store(Protocol):
 
     def delete(self, start_ns: int, end_ns: int, asset: str | None = None) -> None:
         """Remove samples with `start_ns` <= time < `end_ns`, of one asset or of all."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and locks."""
         ...

@@ -261,7 +261,8 @@ def _samples(channels: Sequence[str], every_ns: int | None) -> str:
     once = f"SELECT time_ns, {last} FROM part WHERE {limits} GROUP BY time_ns"
     if every_ns is None:
         return f"{once} ORDER BY time_ns"
-    means = ", ".join(f"favg({_name(name)}) AS {_name(name)}" for name in channels)  # compensated sums
+    # in order: threads would add up in another one each time, and the last bit would change
+    means = ", ".join(f"favg({_name(name)} ORDER BY time_ns) AS {_name(name)}" for name in channels)
     begins = "(time_ns - $origin) // $every * $every + $origin"
     return f"SELECT {begins} AS time_ns, {means} FROM ({once}) GROUP BY ALL ORDER BY ALL"
 
