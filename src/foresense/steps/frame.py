@@ -107,8 +107,11 @@ def code_digest(project: Path, step: str) -> str:
 
 
 def peak_rss_mib() -> float:
-    """Most memory that this process has held, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2)
+    """Most memory that this process has held, in MiB; on Linux VmHWM, as `ru_maxrss` is inherited from the parent."""
+    if platform.system() != "Linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def environment() -> Environment:
