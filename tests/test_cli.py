@@ -60,7 +60,20 @@ def test_help_names_every_command_and_imports_no_heavy_library() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "HEAVY []" in shown
-    for word in (*STEPS, "pipelines", "fetch", "run", "report", "verify"):
+    for word in (
+        *STEPS,
+        "pipelines",
+        "fetch",
+        "run",
+        "report",
+        "verify",
+        "up",
+        "status",
+        "logs",
+        "down",
+        "backup",
+        "restore",
+    ):
         assert f" {word} " in shown
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from foresense.bridge.cli import bridge, simulate
+from foresense.services.cli import services
 
 #: Nothing here reports to anyone: each library's own switch, set before it is imported.
 QUIET = {
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 app.add_typer(bridge)
 app.command()(simulate)
+app.add_typer(services)
 
 Pipeline = Annotated[str, typer.Argument(help="A name under `pipelines:` in params.yaml.")]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tools.secret_file import NAMES
+from foresense.services.secret_file import NAMES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "compose.yaml").read_text()
@@ -44,7 +44,7 @@ def test_a_compose_client_resolves_it_and_asks_for_every_password() -> None:
     assert url == "mqtt://bridge:given-by-the-test@mosquitto:1883"
     refused = subprocess.run(words, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
     assert refused.returncode != 0
-    assert "missing, start with python -m tools.services up" in refused.stderr
+    assert "missing, start with foresense up" in refused.stderr
 
 
 def test_every_service_of_the_plant_is_there() -> None:
@@ -104,7 +104,7 @@ def test_a_secret_comes_from_outside_or_not_at_all(name: str) -> None:
     for key, value in SERVICES[name].get("environment", {}).items():
         if SECRET.search(key):
             known = "|".join(NAMES)
-            assert re.fullmatch(rf"\$\{{({known}):\?missing, start with python -m tools.services up\}}", value), key
+            assert re.fullmatch(rf"\$\{{({known}):\?missing, start with foresense up\}}", value), key
 
 
 def test_no_password_stands_in_a_committed_file() -> None:

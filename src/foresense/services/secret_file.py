@@ -12,9 +12,7 @@ NAMES = (
     "FORESENSE_MQTT_BRIDGE_PASSWORD",
     "FORESENSE_MQTT_MACHINES_PASSWORD",
 )
-HEAD = (
-    "# Passwords of the services in compose.yaml, written by `python -m tools.services up`. Never commit this file.\n"
-)
+HEAD = "# Passwords of the services in compose.yaml, written by `foresense up`. Never commit this file.\n"
 
 
 def names_in(path: Path) -> set[str]:

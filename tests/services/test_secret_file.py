@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.secret_file import NAMES, ensure
+from foresense.services.secret_file import NAMES, ensure
 
 
 def test_values_are_random_hexadecimal_and_only_the_owner_reads_them(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.backups import Part, part
-from tools.containers import Docker, ServiceError, volumes
+from foresense.services.archives import written
+from foresense.services.backups import Part, part
+from foresense.services.containers import Docker, ServiceError, volumes
 
 #: What copies: the base of our own images, so it is there wherever they were built.
 HELPER = "python:3.11-slim-bookworm"
@@ -22,14 +23,14 @@ def write_volumes(docker: Docker, folder: Path) -> list[Part]:
     running = docker.running()
     parts = []
     if "influxdb" in running:
-        with (folder / "influx-dump.tar").open("xb") as file:
+        with written(folder / "influx-dump.tar") as file:
             docker.must(*docker.compose("exec", "-T", "influxdb", "sh", "-euc", INFLUX_DUMP), sink=file)
         parts.append(part(folder, "influx-dump", "influx"))
     if running:
         docker.must(*docker.compose("stop", *running))
     try:
         for name in there:
-            with (folder / f"{name}.tar").open("xb") as file:
+            with written(folder / f"{name}.tar") as file:
                 docker.must(*helper(f"{name}:/from:ro"), "tar", "-C", "/from", "-cf", "-", ".", sink=file)
             parts.append(part(folder, name, "volume"))
     finally:
@@ -50,7 +51,7 @@ def check_volumes(docker: Docker, parts: Sequence[Part], *, replace: bool) -> No
             f"the backup has the volumes {unknown}, which compose.yaml does not: use the commit that wrote it"
         )
     if running := docker.running():
-        raise ServiceError(f"{', '.join(running)}: still running; run `tools.services down` first (it removes no data)")
+        raise ServiceError(f"{', '.join(running)}: still running; run `foresense down` first (it removes no data)")
     taken = [
         name for name in names if exists(docker, name) and docker.must(*helper(f"{name}:/from:ro"), "ls", "-A", "/from")
     ]

@@ -4,16 +4,22 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ruamel.yaml import YAML
 
-from tools import secret_file
-from tools.backups import git
+from foresense.services import secret_file
+from foresense.services.backups import git
 
 PROJECT = "foresense"
+COMPOSE_FILE = "compose.yaml"
+WITHOUT = (
+    "or go on with files and no container: `foresense bridge status`, `foresense pipelines`, "
+    "`make serve` for Prefect and MLflow, `foresense backup --embedded`"
+)
 
 
 class ServiceError(RuntimeError):
@@ -22,8 +28,27 @@ class ServiceError(RuntimeError):
 
 def volumes(root: Path) -> tuple[str, ...]:
     """Names of the volumes that compose.yaml keeps data in."""
-    parts = YAML(typ="safe").load((root / "compose.yaml").read_text())["volumes"]
-    return tuple(part["name"] for part in parts.values())
+    return tuple(part["name"] for part in _compose_file(root)["volumes"].values())
+
+
+def check_services(root: Path, names: Sequence[str]) -> None:
+    """Look whether compose.yaml has these services.
+
+    Args:
+        root: Folder of the project.
+        names: Of services.
+
+    Raises:
+        ServiceError: it has not.
+    """
+    known = sorted(_compose_file(root)["services"])
+    if unknown := sorted(set(names) - set(known)):
+        raise ServiceError(f"compose.yaml has no service {unknown}; known: {known}")
+
+
+def _compose_file(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe").load((root / COMPOSE_FILE).read_text())
+    return found
 
 
 def tag(root: Path) -> str:
@@ -45,26 +70,34 @@ class Docker:
     def find(cls, root: Path) -> "Docker":
         """Docker with its compose plugin and a running engine.
 
+        Args:
+            root: Folder of the project.
+
         Raises:
-            ServiceError: one of the three is missing.
+            ServiceError: one of the three is missing, or the project has no compose.yaml.
         """
+        if not (root / COMPOSE_FILE).is_file():
+            raise ServiceError(
+                f"no {COMPOSE_FILE} in {root}: the services are described there; call this in a checkout of foresense, "
+                "or name one with `foresense --project <folder> ...`"
+            )
         program = shutil.which("docker")
         if program is None:
             raise ServiceError(
-                "docker not found on PATH: the services of compose.yaml need Docker Engine with its compose plugin. "
-                "Without it everything works from files: `make serve` for Prefect and MLflow, `backup --embedded`"
+                "docker not found on PATH: the services of compose.yaml need Docker Engine with its compose plugin; "
+                f"install it, {WITHOUT}"
             )
         docker = cls(root, program)
         if docker.call("compose", "version").returncode != 0:
             raise ServiceError(
                 f"{program} has no `compose`: install Docker's compose plugin, version 2.17 or newer "
-                "(`docker compose version` must answer)"
+                f"(`docker compose version` must answer), {WITHOUT}"
             )
         engine = docker.call("version", "--format", "{{.Server.Version}}")
         if engine.returncode != 0:
             raise ServiceError(
                 f"no Docker engine answers ({engine.stderr.strip()}): start it, and see that you may use it "
-                "(`docker info` must answer)"
+                f"(`docker info` must answer), {WITHOUT}"
             )
         return docker
 
@@ -118,7 +151,7 @@ class Docker:
         place = self.root / secret_file.PLACE
         if not place.exists():
             raise ServiceError(
-                f"no {secret_file.PLACE} here, so nothing was started from this folder; run: tools.services up"
+                f"no {secret_file.PLACE} here, so nothing was started from this folder; run: foresense up"
             )
         head = (
             "compose",
@@ -127,7 +160,7 @@ class Docker:
             "--env-file",
             str(place),
             "--file",
-            str(self.root / "compose.yaml"),
+            str(self.root / COMPOSE_FILE),
         )
         return (*head, *arguments)
 
