@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from foresense.steps.run import AFRESH
 from tasks.reproduce import is_current
 
 pytestmark = pytest.mark.slow  # twelve processes and more
@@ -46,6 +47,15 @@ def test_a_stage_is_current_until_something_that_it_needs_changes(project) -> No
     assert not is_current("train@plant", project.root)
     assert is_current("features@plant", project.root)
     assert (project.root / "dvc.lock").read_bytes() == lock
+
+
+def test_a_store_that_is_read_by_force_and_has_nothing_new_stops_the_rest(project) -> None:
+    project.dvc("repro", "benchmark@plant")
+    project.forget()
+    project.dvc("repro", *AFRESH, "ingest@plant")
+    assert project.started() == ["ingest@plant"]
+    project.dvc("repro", "benchmark@plant")
+    assert project.started() == ["ingest@plant"]
 
 
 def test_changed_code_of_a_step_runs_that_step_and_equal_outputs_stop_the_rest(project) -> None:
