@@ -91,7 +91,7 @@ def outcome(case: str, rig: Rig, n: int, began: float, hostile: int = 0) -> Outc
         code = rig.bridge.end()
         found, duplicated = read_back(store, n)
     finally:
-        store.close()  # type: ignore[attr-defined]
+        store.close()
     if code != 0:
         raise AssertionError(f"{case}: the bridge left with exit code {code}; see {rig.folder / 'bridge.log'}")
     expected = {(asset, at): celsius for asset, at, celsius in map(sample, range(n))}

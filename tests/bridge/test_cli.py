@@ -114,7 +114,7 @@ def test_a_store_is_opened_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="FORESENSE_INFLUX_URL is not set"):
         open_store("influx", {})
     influx = open_store("influx", {"FORESENSE_INFLUX_URL": "http://localhost:1"})
-    influx.close()  # type: ignore[attr-defined]
+    influx.close()
 
 
 def test_logs_are_json_lines() -> None:
@@ -145,7 +145,7 @@ def test_status_without_a_bridge_says_how_to_start_one(tmp_path: Path) -> None:
 def test_a_state_that_is_old_is_no_work() -> None:
     old = (datetime.now(UTC) - timedelta(seconds=60)).isoformat()
     assert problem_of({"is_running": True, "time_utc": old, "pid": 7}, 15) == (
-        "says nothing for 60 s; process 7 has ended or hangs"
+        "says nothing for 60 s; process 7 has ended, hangs, or has no room for state.json"
     )
 
 

@@ -62,7 +62,7 @@ def run(
     """Listen until SIGTERM or Ctrl-C; then keep and acknowledge what came, and leave."""
     stop = stopped_by_signals()
     from foresense.bridge.bridge import run_bridge
-    from foresense.bridge.memory import run_without_pandas
+    from foresense.bridge.memory import keep_memory_small
     from foresense.bridge.settings import BridgeSettings, BrokerSettings
     from foresense.stores import open_store
 
@@ -84,14 +84,12 @@ def run(
     values |= {"topics": tuple(topic)} if topic else {}
     values |= {"channels": tuple(channel)} if channel else {}
     settings = BridgeSettings.checked(values)
-    run_without_pandas()
+    keep_memory_small()
     opened = open_store(store, os.environ, _project())
     try:
         run_bridge(settings, opened, stop)
     finally:
-        close = getattr(opened, "close", None)
-        if close is not None:
-            close()
+        opened.close()
 
 
 @bridge.command()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import select
+import ssl
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foresense.bridge.backoff import Backoff
@@ -18,6 +20,11 @@ LOG = logging.getLogger(__name__)
 _READS = 256  # packets that are read before the others get their turn
 _NO_SUBSCRIBER = 0x10
 _TAKEN_OVER = 0x8E
+_STEADY_S = 60.0
+_N_SHORT = 3  # connections closed soon, one after the other, before another client is suspected
+_WRONG_CERTIFICATE = (
+    "; the broker's certificate is for another host, or of a CA that we do not know: set FORESENSE_MQTT_CA_FILE"
+)
 
 
 class Connection:
@@ -59,12 +66,15 @@ class Connection:
             ImportError: paho-mqtt is missing.
         """
         self._broker = broker
+        self._client_id = client_id
         self._topics = list(topics)
         self._receive_maximum = receive_maximum
         self._max_packet_bytes = max_packet_bytes
         self._backoff = Backoff(broker.retry_first_s, broker.retry_last_s)
         self._next_try = 0.0
         self._opened_at = 0.0
+        self._up_at = 0.0
+        self._n_short = 0
         self._was_up = False
         self._is_closing = False
         self._n_packets = 0
@@ -73,7 +83,7 @@ class Connection:
         self.n_losses = 0
         self.down_since: float | None = time.monotonic()
         self.window = receive_maximum
-        self.client = self._made(client_id, on_message, on_published)
+        self.client = self._made(on_message, on_published)
 
     def step(self, timeout_s: float) -> None:
         """Connect when it is time, or read, write and keep alive; returns after `timeout_s` at the latest.
@@ -103,11 +113,16 @@ class Connection:
         """Send at QoS 1; returns the packet id. Unacknowledged ones are sent again after a loss."""
         return int(self.client.publish(topic, payload, qos=1).mid)
 
-    def drop(self, reason: str) -> None:
-        """Cut the connection, and come back after the back-off; what is unacknowledged is sent again then."""
+    def drop(self, reason: str, at_least_s: float = 0.0) -> None:
+        """Cut the connection, and come back after the back-off; what is unacknowledged is sent again then.
+
+        Args:
+            reason: For the log.
+            at_least_s: Seconds to stay away, where the back-off is shorter.
+        """
         LOG.warning("%s: connection dropped: %s", self._broker.address, reason)
         self._close()
-        self._lost()
+        self._lost(at_least_s)
 
     def close(self) -> None:
         """Say good-bye and close; the broker keeps the session."""
@@ -124,7 +139,6 @@ class Connection:
 
     def _made(
         self,
-        client_id: str,
         on_message: Callable[[MQTTMessage], None] | None,
         on_published: Callable[[int, int], None] | None,
     ) -> Client:
@@ -133,12 +147,14 @@ class Connection:
             from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
         except ImportError as error:
             raise ImportError("MQTT needs the extra 'mqtt': pip install foresense[mqtt]") from error
-        client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True)
+        client = Client(
+            CallbackAPIVersion.VERSION2, self._client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
+        )
         if self._broker.user is not None:
             password = self._broker.password
             client.username_pw_set(self._broker.user, password.get_secret_value() if password else None)
         if self._broker.is_tls:
-            client.tls_set(ca_certs=str(self._broker.ca_file) if self._broker.ca_file else None)
+            _trust(client, self._broker.ca_file)
         client.max_inflight_messages_set(self._receive_maximum)  # `window` may be smaller; who publishes keeps to it
         client.connect_timeout = self._broker.connect_timeout_s
         client.on_connect = self._on_connect
@@ -181,8 +197,13 @@ class Connection:
         except (OSError, ValueError) as error:
             self._close()
             self._lost()
+            hint = _WRONG_CERTIFICATE if isinstance(error, ssl.SSLCertVerificationError) else ""
             LOG.warning(
-                "%s: cannot connect (%s); next try in %.0f s", self._broker.address, error, self._seconds_to_next_try()
+                "%s: cannot connect (%s)%s; next try in %.0f s",
+                self._broker.address,
+                error,
+                hint,
+                self._seconds_to_next_try(),
             )
 
     def _turn(self, timeout_s: float) -> None:
@@ -237,14 +258,14 @@ class Connection:
 
     def _up(self) -> None:
         LOG.info("%s: connected", self._broker.address)
-        self._backoff.succeeded()
         self.is_up, self._was_up, self.down_since = True, True, None
+        self._up_at = time.monotonic()
 
     def _on_disconnect(self, _client: Client, _userdata: Any, _flags: Any, code: Any, _properties: Any) -> None:
         if self._is_closing:
             return
+        hint = self._hint(code.value)
         self._lost()
-        hint = "; another client has our id: is a second one running?" if code.value == _TAKEN_OVER else ""
         LOG.warning(
             "%s: connection lost (%s)%s; next try in %.0f s",
             self._broker.address,
@@ -253,13 +274,32 @@ class Connection:
             self._seconds_to_next_try(),
         )
 
-    def _lost(self) -> None:
+    def _hint(self, code: int) -> str:
+        """Whether another client uses our id; mosquitto 2.0.11 does not say so, it just closes the connection."""
+        self._n_short = 0 if self._is_steady else self._n_short + self.is_up
+        if code == _TAKEN_OVER:
+            return f"; another client has our id {self._client_id!r}: is a second one running?"
+        if self._n_short >= _N_SHORT:
+            return (
+                f"; {self._n_short} connections in a row that the broker closed soon: has another client our id "
+                f"{self._client_id!r}, is a second one running?"
+            )
+        return ""
+
+    @property
+    def _is_steady(self) -> bool:
+        """Up for so long that the next loss is a new one: two clients with one id throw each other out before that."""
+        return self.is_up and time.monotonic() - self._up_at > min(self._broker.retry_last_s, _STEADY_S)
+
+    def _lost(self, at_least_s: float = 0.0) -> None:
+        if self._is_steady:
+            self._backoff.succeeded()
         self.generation += 1
         self.n_losses += 1
         self.is_up = False
         if self.down_since is None:
             self.down_since = time.monotonic()
-        self._next_try = time.monotonic() + self._backoff.failed()
+        self._next_try = time.monotonic() + self._backoff.failed(at_least_s)
 
     def _seconds_to_next_try(self) -> float:
         return max(self._next_try - time.monotonic(), 0.0)
@@ -267,6 +307,15 @@ class Connection:
     def _close(self) -> None:
         # paho 2.2 has no public way to close a socket without a good-bye
         self.client._sock_close()
+
+
+def _trust(client: Client, ca_file: Path | None) -> None:
+    try:
+        client.tls_set(ca_certs=str(ca_file) if ca_file else None)
+    except OSError as error:
+        raise OSError(
+            f"FORESENSE_MQTT_CA_FILE: {ca_file} cannot be read: {error}; give the certificate of the broker's CA (PEM)"
+        ) from error
 
 
 def is_unheard(code: int) -> bool:

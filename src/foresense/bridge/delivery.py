@@ -14,7 +14,7 @@ from foresense.bridge.letters import Letter, Letters, LettersError
 from foresense.bridge.payload import Schema
 from foresense.bridge.settings import BridgeSettings
 from foresense.bridge.spool import Spool, Spooled, SpoolError
-from foresense.stores import RefusedRow, Store, StoreUnavailableError
+from foresense.stores import Batch, NoDatabaseError, RefusedRow, Store, StoreError, StoreUnavailableError
 
 LOG = logging.getLogger(__name__)
 _N_REASONS = 10  # of the store, kept for one message
@@ -37,7 +37,7 @@ class Deliverer:
             LettersError: dead letters cannot be written now.
         """
         found = assemble(self._schema, [(received_ns, payload) for _, _, received_ns, payload in messages])
-        refused = self._store.write(found.batch) if len(found.batch) else []
+        refused = self._written(found.batch) if len(found.batch) else []
         letters = _letters(messages, found, refused)
         self._letters.write(letters)
         n_filled = int((~np.isnan(found.batch.values)).any(axis=1).sum())
@@ -48,6 +48,20 @@ class Deliverer:
         if letters:
             self._counters.refused += sum(letter.n_refused for letter in letters)
             self._counters.refused_at = time.monotonic()
+
+    def _written(self, batch: Batch) -> list[RefusedRow]:
+        """Write; where the server lacks our database or bucket, make it and write again."""
+        try:
+            return self._store.write(batch)
+        except NoDatabaseError as missing:
+            try:
+                self._store.prepare()
+            except StoreUnavailableError:
+                raise
+            except (StoreError, ImportError) as error:
+                raise StoreUnavailableError(f"{missing}; making it failed: {error}") from error
+            LOG.info("the store had no such database; it was made: %s", missing)
+            return self._store.write(batch)
 
 
 class Forwarder:

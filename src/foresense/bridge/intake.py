@@ -91,7 +91,10 @@ class Intake:
             self._keep([found.message for found in waiting])
         except (SpoolError, LettersError, StoreUnavailableError) as error:
             self._counters.intake_problem = str(error)
-            self.connection.drop(f"{len(waiting)} messages cannot be kept, so the broker keeps them: {error}")
+            self.connection.drop(
+                f"{len(waiting)} messages cannot be kept, so the broker keeps them: {error}",
+                getattr(error, "retry_after_s", None) or 0.0,
+            )
             return
         self._counters.intake_problem = ""
         for found in waiting:

@@ -291,7 +291,8 @@ def problem_of(state: dict[str, Any], max_age_s: float) -> str | None:
         return f"stopped at {state['time_utc']}"
     age_s = (datetime.now(UTC) - datetime.fromisoformat(state["time_utc"])).total_seconds()
     if age_s > max_age_s:
-        return f"says nothing for {age_s:.0f} s; process {state.get('pid')} has ended or hangs"
+        why = "has ended, hangs, or has no room for state.json"
+        return f"says nothing for {age_s:.0f} s; process {state.get('pid')} {why}"
     return None
 
 

@@ -15,7 +15,7 @@ from foresense.config import IngestConfig
 from foresense.sources.clock import check_zone
 from foresense.sources.kept import Kept, Reading, kept_path, read_kept
 from foresense.sources.tables import Finding, Places, RawTable, RawTables, SourceError
-from foresense.stores import Store, StoreUnavailableError, open_store
+from foresense.stores import NoDatabaseError, Store, StoreUnavailableError, open_store
 
 _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
@@ -49,6 +49,8 @@ def read_store(config: IngestConfig, places: Places) -> RawTables:
     with closing(open_store(name, os.environ, places.project)) as store:
         try:
             return read_means(store, name, config, places.kept, time.time_ns())
+        except NoDatabaseError:
+            raise  # waiting makes none
         except StoreUnavailableError as error:
             raise StoreUnavailableError(f"the store is away: {error}") from error
 

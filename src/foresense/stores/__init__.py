@@ -3,9 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from foresense.stores.batch import Batch, RefusedRow, Store, StoreError, StoreUnavailableError
+from foresense.stores.batch import Batch, NoDatabaseError, RefusedRow, Store, StoreError, StoreUnavailableError
 
-__all__ = ["Batch", "RefusedRow", "Store", "StoreError", "StoreUnavailableError", "open_store"]
+__all__ = [
+    "Batch",
+    "NoDatabaseError",
+    "RefusedRow",
+    "Store",
+    "StoreError",
+    "StoreUnavailableError",
+    "open_store",
+]
 
 
 def open_store(text: str, environment: Mapping[str, str], root: Path = Path()) -> Store:

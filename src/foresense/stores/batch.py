@@ -22,6 +22,10 @@ class StoreUnavailableError(StoreError):
         self.retry_after_s = retry_after_s
 
 
+class NoDatabaseError(StoreUnavailableError):
+    """The server is there, and the database or bucket is not; `Store.prepare` makes it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Samples of any assets; one row for each asset and time, in any order.
@@ -84,6 +88,15 @@ class RefusedRow(NamedTuple):
 class Store(Protocol):
     """Keeps samples by asset, time and channel; of two values for one of these the one written last holds."""
 
+    def prepare(self) -> None:
+        """Make the database or bucket where there is none; an existing one is never changed.
+
+        Raises:
+            StoreUnavailableError: no answer; try later.
+            StoreError: it cannot be made.
+        """
+        ...
+
     def write(self, batch: Batch) -> list[RefusedRow]:
         """Keep every row for good before returning; writing a batch twice is the same as once.
 
@@ -91,6 +104,7 @@ class Store(Protocol):
             The rows that were not taken and never will be, with the reason; all others are kept.
 
         Raises:
+            NoDatabaseError: there is no such database or bucket; nothing was kept.
             StoreUnavailableError: nothing is known of this batch; write it again later.
         """
         ...

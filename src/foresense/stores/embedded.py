@@ -9,9 +9,10 @@ covered ones beside it leaves them out. So a crash at any moment loses nothing a
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -19,15 +20,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from foresense.stores.batch import Batch, RefusedRow, StoreError, StoreUnavailableError
+from foresense.stores.parts import KEYS, MOST_ROWS, merge, merged_schema, n_rows, table_of, write_part
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+LOG = logging.getLogger(__name__)
 #: Parts of one size that are merged into one of the next size.
 FAN = 32
 _PART = re.compile(r"(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
-_KEYS = ("asset", "time_ns", "write")
 Answer = TypeVar("Answer")
 _N_TRIES = 5  # of a reader whose parts were merged away between its look and its read
 
@@ -58,6 +60,9 @@ class EmbeddedStore:
         self._lock: int | None = None
         self._next = 0
 
+    def prepare(self) -> None:
+        """Nothing: the first write makes the folder."""
+
     def write(self, batch: Batch) -> list[RefusedRow]:
         """Keep `batch` as one part, and merge parts when there are many of one size.
 
@@ -69,11 +74,15 @@ class EmbeddedStore:
             return []
         self._become_writer()
         try:
-            self._write_part(_table(batch.rows(measured), self._next), self._next, self._next)
+            table = table_of(batch.rows(measured), self._next)
+            self._write_part([table], table.schema, self._next, self._next)
         except OSError as error:
-            raise StoreUnavailableError(f"{self.folder}: cannot write: {error}") from error
+            raise StoreUnavailableError(f"{self.folder}: cannot write: {error}; make room on the disk") from error
         self._next += 1
-        self._merge_where_many()
+        try:
+            self._merge_where_many()
+        except (OSError, ValueError) as error:  # a full disk, a damaged part; the batch is kept, and the parts stand
+            LOG.warning("%s: parts are not merged: %s; tried again with a later write", self.folder, error)
         return []
 
     def read(
@@ -131,7 +140,8 @@ class EmbeddedStore:
                 n_hit = connection.execute(f"SELECT count(*) FROM part WHERE {condition}", limits).fetchall()[0][0]
                 if n_hit:
                     kept = connection.sql(f"SELECT * FROM part WHERE NOT ({condition})", params=limits)
-                    self._write_part(kept.to_arrow_table(), part.first, part.last)
+                    table = kept.to_arrow_table()
+                    self._write_part([table], table.schema, part.first, part.last)
 
     def parts(self) -> list[Part]:
         """The files that hold the samples now, in the order of their writes; covered ones are left out."""
@@ -179,27 +189,31 @@ class EmbeddedStore:
                 path.unlink()
 
     def _merge_where_many(self) -> None:
-        """Merge the newest `FAN` parts while they are of one size: FAN writes, then FAN of those, and so on."""
+        """Merge the newest `FAN` parts while they are of one size and not too long: FAN writes, then FAN of those."""
         while True:
             newest = self.parts()[-FAN:]
             sizes = {part.last - part.first for part in newest}
             if len(newest) < FAN or len(sizes) > 1:
                 return
-            with _showing(newest) as connection:
-                merged = connection.sql(f"{_merged(_channels(connection))} ORDER BY asset, time_ns")
-                self._write_part(merged.to_arrow_table(), newest[0].first, newest[-1].last)
+            paths = [part.path for part in newest]
+            if n_rows(paths) > MOST_ROWS:
+                return
+            schema = merged_schema(paths)
+            self._write_part(merge(paths, schema), schema, newest[0].first, newest[-1].last)
             for part in newest:
                 part.path.unlink()
 
-    def _write_part(self, table: pa.Table, first: int, last: int) -> None:
-        import pyarrow.parquet as pq
-
+    def _write_part(self, tables: Iterable[pa.Table], schema: pa.Schema, first: int, last: int) -> None:
         path = self.folder / f"{first:012d}-{last:012d}.parquet"
         beside = path.with_name(f".{path.name}.unfinished")
-        with beside.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", use_dictionary=["asset"])
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with beside.open("wb") as file:
+                write_part(tables, schema, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            beside.unlink(missing_ok=True)  # on a full disk it would keep the room that others need
+            raise
         os.replace(beside, path)
         folder = os.open(self.folder, os.O_RDONLY)
         try:
@@ -245,13 +259,7 @@ def _showing(parts: Sequence[Part]) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _channels(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    return [str(row[0]) for row in connection.execute("DESCRIBE part").fetchall() if row[0] not in _KEYS]
-
-
-def _merged(channels: Sequence[str]) -> str:
-    """Query: one row for each asset and time, of each channel the value that was written last."""
-    last = ", ".join(f"arg_max({_name(name)}, write) AS {_name(name)}" for name in channels)
-    return f"SELECT asset, time_ns, max(write) AS write, {last} FROM part GROUP BY asset, time_ns"
+    return [str(row[0]) for row in connection.execute("DESCRIBE part").fetchall() if row[0] not in KEYS]
 
 
 def _samples(channels: Sequence[str], every_ns: int | None) -> str:
@@ -273,28 +281,3 @@ def _name(name: str) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _table(batch: Batch, write: int) -> pa.Table:
-    """One row for each asset and time, sorted; of each channel the last value in the batch; NaN becomes null."""
-    import pyarrow as pa
-
-    reserved = [name for name in batch.channels if name in _KEYS]
-    if reserved:
-        raise StoreError(f"a channel cannot be called {reserved[0]!r}: the store has a column of that name")
-    names = np.array(batch.assets, object)[batch.asset_index]
-    rank = np.argsort(np.argsort(np.array(batch.assets, object)))[batch.asset_index]
-    order = np.lexsort((batch.times_ns, rank))  # stable: rows of one key stay in the order of their writing
-    rank, times_ns, values = rank[order], batch.times_ns[order], batch.values[order]
-    ends = np.flatnonzero(np.r_[(rank[1:] != rank[:-1]) | (times_ns[1:] != times_ns[:-1]), True])
-    begins = np.r_[0, ends[:-1] + 1]
-    newest = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))[:, None]), axis=0)[ends]
-    last = np.where(newest >= begins[:, None], np.take_along_axis(values, np.maximum(newest, 0), axis=0), np.nan)
-    columns: dict[str, Any] = {
-        "asset": pa.array(names[order][ends], pa.string()),
-        "time_ns": pa.array(times_ns[ends]),
-        "write": pa.array(np.full(len(ends), write, np.int64)),
-    }
-    for number, name in enumerate(batch.channels):
-        columns[name] = pa.array(last[:, number], from_pandas=True)
-    return pa.table(columns)

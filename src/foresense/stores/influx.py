@@ -72,7 +72,8 @@ class InfluxStore:
             The rows that the server or line protocol cannot take, with the server's words and the line.
 
         Raises:
-            StoreUnavailableError: no answer, too many requests, no right to write, no such database or bucket.
+            NoDatabaseError: no such database or bucket.
+            StoreUnavailableError: no answer, too many requests, no right to write.
         """
         refused: list[RefusedRow] = []
         for first in range(0, len(batch), self.settings.batch_rows):

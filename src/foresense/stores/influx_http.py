@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from foresense.stores.batch import StoreError, StoreUnavailableError
+from foresense.stores.batch import NoDatabaseError, StoreError, StoreUnavailableError
 from foresense.stores.influx_settings import InfluxSettings
 
 _GZIP_ABOVE = 16_384  # bytes; below it, packing costs more than it saves
@@ -154,7 +154,7 @@ def problem(settings: InfluxSettings, answer: Answer) -> StoreError:
     if answer.status in (401, 403):
         return StoreUnavailableError(f"{said}; set FORESENSE_INFLUX_TOKEN to one that may use {settings.bucket!r}")
     if answer.status == 404:
-        return StoreUnavailableError(
+        return NoDatabaseError(
             f"{said}; create the bucket {settings.bucket!r} with prepare(), or set FORESENSE_INFLUX_BUCKET, or "
             "FORESENSE_INFLUX_FLAVOUR where the address is right and the path is not"
         )
