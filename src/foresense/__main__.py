@@ -11,6 +11,7 @@ import typer
 
 from foresense.bridge.cli import bridge, simulate
 from foresense.services.cli import services
+from foresense.stores.cli import migrate
 
 #: Nothing here reports to anyone: each library's own switch, set before it is imported.
 QUIET = {
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(bridge)
 app.command()(simulate)
 app.add_typer(services)
+app.command()(migrate)
 
 Pipeline = Annotated[str, typer.Argument(help="A name under `pipelines:` in params.yaml.")]
 

@@ -23,6 +23,7 @@ from foresense.bridge.watch import problem_of, read_state
 from foresense.config import ConfigError
 from foresense.stores import open_store
 from foresense.stores.embedded import EmbeddedStore
+from foresense.stores.influx import InfluxStore
 
 
 def call(*words: str, folder: Path) -> tuple[int, str]:
@@ -108,13 +109,17 @@ def test_a_store_is_opened_by_name(tmp_path: Path) -> None:
     found = open_store("embedded:mine", {}, tmp_path)
     assert isinstance(found, EmbeddedStore)
     assert found.folder == tmp_path / "mine"
-    for text in ("embedded", "sqlite:x", "influx:x", ""):
+    for text in ("embedded", "sqlite:x", "influx:", ""):
         with pytest.raises(ValueError, match=r"no store .*; known: embedded:<folder>, influx"):
             open_store(text, {})
     with pytest.raises(ConfigError, match="FORESENSE_INFLUX_URL is not set"):
         open_store("influx", {})
-    influx = open_store("influx", {"FORESENSE_INFLUX_URL": "http://localhost:1"})
-    influx.close()
+    at = {"FORESENSE_INFLUX_URL": "http://localhost:1", "FORESENSE_INFLUX_BUCKET": "b"}
+    for text, bucket in (("influx", "b"), ("influx:other", "other")):
+        influx = open_store(text, at)
+        assert isinstance(influx, InfluxStore)
+        assert influx.settings.bucket == bucket
+        influx.close()
 
 
 def test_logs_are_json_lines() -> None:

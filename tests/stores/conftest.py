@@ -30,6 +30,9 @@ def load(name: str) -> ModuleType:
     return sys.modules[known]
 
 
+load("old_rows")
+
+
 @pytest.fixture(scope="session")
 def servers() -> ModuleType:
     """Functions that make real servers: influxd, victoria_metrics, mosquitto."""

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,3 +208,19 @@ def test_the_same_question_has_the_same_answer_to_the_last_bit(tmp_path: Path) -
     answers = [store.read("a", 0, n * 10**9, channels=("x", "y"), every_ns=hour).values for _ in range(6)]
     assert len({answer.tobytes() for answer in answers}) == 1
     store.close()
+
+
+def test_parts_stay_in_order_when_samples_are_taken_out(tmp_path: Path) -> None:
+    """A merge goes through the parts side by side, so each must be sorted by asset and time."""
+    n = 250_000  # more than DuckDB gives to one thread
+    rng = np.random.default_rng(0)
+    times_ns = rng.permutation(n) * 10**9
+    batch = Batch(("b", "a"), rng.integers(0, 2, n).astype(np.int32), times_ns, ("x", "y"), rng.normal(size=(n, 2)))
+    store = EmbeddedStore(tmp_path)
+    store.write(batch)
+    store.delete(1000 * 10**9, 2000 * 10**9, "a")
+    store.erase("b", np.arange(0, n, 3, dtype=np.int64) * 10**9, ("y",))
+    store.close()
+    (part,) = store.parts()
+    found = pq.read_table(part.path, columns=["asset", "time_ns"])
+    assert found.equals(found.sort_by([("asset", "ascending"), ("time_ns", "ascending")]))

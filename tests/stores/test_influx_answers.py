@@ -258,7 +258,7 @@ def test_a_token_that_may_not_delete_is_unavailable_not_run_against_2x():
 
 
 def test_deletion_of_2x_is_asked_for_with_both_ends_not_run_against_2x():
-    assert delete_predicate("m", "workspace_id", 'a"b\\') == '"_measurement"="m" AND "workspace_id"="a\\"b\\\\"'
+    assert delete_predicate("m", {"workspace_id": 'a"b\\'}) == '"_measurement"="m" AND "workspace_id"="a\\"b\\\\"'
     with _saying((204, {}, "")) as (url, asked), _store(url, flavour="v2", org="plant", token="t") as store:
         store.delete(0, 1_500_000_000_000_000_000)
     method, path, _, body = asked[0]

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-CHANNELS = ("temp_body", "temp_shaft", "current", "vibration_magnitude")
+from foresense.stores import old_format
+
+CHANNELS = old_format.CHANNELS
 MAX_BYTES = 1 << 20
 #: A clock that was never set says 1970; 2000-01-01 in nanoseconds since 1970.
 FIRST_NS = 946_684_800 * 10**9
 AHEAD_NS = 86_400 * 10**9
-_VIBRATION = "vibration_magnitude"
-_OLD = {"tempA": "temp_body", "tempB": "temp_shaft"}
-_AXES = ("accX", "accY", "accZ")
 _KEYS = frozenset({"workspace_id", "time", "time_ns", "timestamp"})
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,128}")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(?:([Zz])|([+-])(\d\d):(\d\d))", re.ASCII)
@@ -87,27 +86,21 @@ class Schema:
     def __init__(self, channels: Sequence[str] = CHANNELS) -> None:
         self.channels = tuple(channels)
         self._slots = {name: slot for slot, name in enumerate(self.channels)}
-        self._slots |= {old: self._slots[new] for old, new in _OLD.items() if new in self._slots}
+        self._slots |= {old: self._slots[new] for old, new in old_format.RENAMED.items() if new in self._slots}
         self.n_slots = len(self.channels)
-        if _VIBRATION in self._slots:
-            self._slots |= {axis: self.n_slots + number for number, axis in enumerate(_AXES)}
-            self.n_slots += len(_AXES)
+        if old_format.VIBRATION in self._slots:
+            self._slots |= {axis: self.n_slots + number for number, axis in enumerate(old_format.AXES)}
+            self.n_slots += len(old_format.AXES)
 
     def fold(self, rows: np.ndarray) -> np.ndarray:
-        """Make (n, n_slots) to (n, n_channels): vibration is sqrt(ax² + ay² + az²) of each sample, where all are there.
-
-        The magnitude is taken of every sample, before any mean: the mean of norms is not the norm of means.
-        """
+        """Make (n, n_slots) to (n, n_channels): vibration is the magnitude of each sample, where all axes are there."""
         n_channels = len(self.channels)
         if n_channels == self.n_slots:
             return rows
         axes = rows[:, n_channels:]
         if not np.isnan(axes).all():
-            column = self._slots[_VIBRATION]
-            with np.errstate(over="ignore"):
-                magnitude = np.sqrt((axes**2).sum(axis=1))
-            magnitude[~np.isfinite(magnitude)] = nan
-            rows[:, column] = np.where(np.isnan(rows[:, column]), magnitude, rows[:, column])
+            column = self._slots[old_format.VIBRATION]
+            rows[:, column] = np.where(np.isnan(rows[:, column]), old_format.magnitude(axes), rows[:, column])
         return rows[:, :n_channels]
 
     def parse(self, payload: bytes, received_ns: int) -> Parsed:

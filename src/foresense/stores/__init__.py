@@ -3,12 +3,21 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from foresense.stores.batch import Batch, NoDatabaseError, RefusedRow, Store, StoreError, StoreUnavailableError
+from foresense.stores.batch import (
+    Batch,
+    NoDatabaseError,
+    RefusedRow,
+    SeriesStore,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+)
 
 __all__ = [
     "Batch",
     "NoDatabaseError",
     "RefusedRow",
+    "SeriesStore",
     "Store",
     "StoreError",
     "StoreUnavailableError",
@@ -16,11 +25,11 @@ __all__ = [
 ]
 
 
-def open_store(text: str, environment: Mapping[str, str], root: Path = Path()) -> Store:
+def open_store(text: str, environment: Mapping[str, str], root: Path = Path()) -> SeriesStore:
     """Open the store that `text` names; nothing is asked or written yet.
 
     Args:
-        text: `embedded:<folder>` or `influx`.
+        text: `embedded:<folder>`, `influx`, or `influx:<bucket>` for another bucket than that of the environment.
         environment: For `influx`: FORESENSE_INFLUX_URL, _TOKEN, _ORG, _BUCKET, _FLAVOUR.
         root: A relative folder lies below it.
 
@@ -32,8 +41,11 @@ def open_store(text: str, environment: Mapping[str, str], root: Path = Path()) -
         from foresense.stores.embedded import EmbeddedStore
 
         return EmbeddedStore(root / rest)
-    if text == "influx":
+    if text == "influx" or (kind == "influx" and rest):
         from foresense.stores.influx import InfluxSettings, InfluxStore
 
-        return InfluxStore(InfluxSettings.from_environment(environment))
-    raise ValueError(f"no store {text!r}; known: embedded:<folder>, influx (address in FORESENSE_INFLUX_URL)")
+        bucket = {"FORESENSE_INFLUX_BUCKET": rest} if rest else {}
+        return InfluxStore(InfluxSettings.from_environment({**environment, **bucket}))
+    raise ValueError(
+        f"no store {text!r}; known: embedded:<folder>, influx (address in FORESENSE_INFLUX_URL), influx:<bucket>"
+    )

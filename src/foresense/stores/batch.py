@@ -1,7 +1,8 @@
 """What goes into a store and comes out of one: samples of any assets, column by column."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -146,4 +147,60 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections and locks."""
+        ...
+
+
+class SeriesStore(Store, Protocol):
+    """A store that can be looked into series by series, and lose single channels; what a migration needs."""
+
+    @property
+    def place(self) -> str:
+        """Where the samples are, in words; equal for two that are the same store."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether it can be read; a store that does not exist has no samples."""
+        ...
+
+    def sensor_types(self) -> tuple[str | None, ...]:
+        """Values of the tag `sensor_type`, "" for series without it; a store without tags has None alone."""
+        ...
+
+    def view(self, sensor_type: str | None) -> Self:
+        """The store with that value of the tag alone, for reading, writing and removing; None is the store itself.
+
+        It is closed with the store.
+        """
+        ...
+
+    def channels(self) -> tuple[str, ...]:
+        """Every channel of numbers that the store has a place for, in order of the alphabet."""
+        ...
+
+    def n_values(self, asset: str, start_ns: int, end_ns: int, channels: Sequence[str]) -> int:
+        """How many values are there; at least as many as `read` gives."""
+        ...
+
+    def erase(self, asset: str, times_ns: np.ndarray, channels: Sequence[str]) -> None:
+        """Remove the values of `channels` at these times; every other value stays, also after a crash in the middle.
+
+        Args:
+            asset: Name.
+            times_ns: (n,), int64, in order of time.
+            channels: Names; one that the store does not know has nothing to remove.
+
+        Raises:
+            StoreError: the store cannot do this and keep the rest; then nothing was removed.
+        """
+        ...
+
+    def mend(self, *, apply: bool = True) -> int:
+        """Bring to an end what a killed `erase` left; the store must have no other writer meanwhile.
+
+        Args:
+            apply: False changes nothing.
+
+        Returns:
+            How many rows were waiting for it.
+        """
         ...

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 
@@ -30,6 +30,7 @@ LOG = logging.getLogger(__name__)
 #: Parts of one size that are merged into one of the next size.
 FAN = 32
 _PART = re.compile(r"(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
+_N_ROWS = 100_000  # read at a time of a part that is written anew
 Answer = TypeVar("Answer")
 _N_TRIES = 5  # of a reader whose parts were merged away between its look and its read
 
@@ -140,8 +141,88 @@ class EmbeddedStore:
                 n_hit = connection.execute(f"SELECT count(*) FROM part WHERE {condition}", limits).fetchall()[0][0]
                 if n_hit:
                     kept = connection.sql(f"SELECT * FROM part WHERE NOT ({condition})", params=limits)
-                    table = kept.to_arrow_table()
-                    self._write_part([table], table.schema, part.first, part.last)
+                    self._write_anew(part, kept)
+
+    @property
+    def place(self) -> str:
+        """The folder, whatever name it was given by."""
+        return f"embedded:{self.folder.resolve()}"
+
+    def exists(self) -> bool:
+        """Always: a folder that is not there is an empty store."""
+        return True
+
+    def sensor_types(self) -> tuple[str | None, ...]:
+        """None alone: it has no tags."""
+        return (None,)
+
+    def view(self, sensor_type: str | None) -> Self:  # the type is not kept
+        """The store itself."""
+        return self
+
+    def channels(self) -> tuple[str, ...]:
+        """Every channel that a part has a column for."""
+        nothing: list[str] = []
+        return tuple(sorted(self._asked(_channels, nothing)))
+
+    def n_values(self, asset: str, start_ns: int, end_ns: int, channels: Sequence[str]) -> int:
+        """Values in all parts; one that was written twice counts twice."""
+
+        def ask(connection: duckdb.DuckDBPyConnection) -> int:
+            known = set(_channels(connection))
+            counts = " + ".join(f"count({_name(name)})" for name in channels if name in known)
+            if not counts:
+                return 0
+            sql = f"SELECT {counts} FROM part WHERE asset = $asset AND time_ns >= $start AND time_ns < $end"
+            return int(connection.execute(sql, limits).fetchall()[0][0])
+
+        limits: dict[str, Any] = {"asset": asset, "start": start_ns, "end": end_ns}
+        return self._asked(ask, 0)
+
+    def erase(self, asset: str, times_ns: np.ndarray, channels: Sequence[str]) -> None:
+        """Write every part anew that holds such values, without them; a crash leaves some parts done, none broken.
+
+        Raises:
+            StoreUnavailableError: another process is the writer.
+        """
+        import pyarrow as pa
+
+        self._become_writer()
+        if not len(times_ns):
+            return
+        limits: dict[str, Any] = {"asset": asset, "first": int(times_ns[0]), "last": int(times_ns[-1])}
+        joined = (
+            "FROM part LEFT JOIN erased ON part.time_ns = erased.time_ns AND part.asset = $asset "
+            "AND part.time_ns >= $first AND part.time_ns <= $last"
+        )
+        for part in self.parts():
+            with _showing([part]) as connection:
+                connection.register("erased", pa.table({"time_ns": times_ns}))
+                names = _channels(connection)
+                gone = [name for name in names if name in channels]
+                if not gone:
+                    continue
+                there = " OR ".join(f"{_name(name)} IS NOT NULL" for name in gone)
+                limited = "part.asset = $asset AND part.time_ns >= $first AND part.time_ns <= $last"
+                hits = f"SELECT 1 FROM part JOIN erased USING (time_ns) WHERE {limited} AND ({there}) LIMIT 1"
+                if not connection.execute(hits, limits).fetchall():
+                    continue
+                emptied = ", ".join(
+                    f"CASE WHEN erased.time_ns IS NULL THEN part.{_name(name)} END AS {_name(name)}"
+                    if name in gone
+                    else f"part.{_name(name)}"
+                    for name in names
+                )
+                any_left = " OR ".join(f"{_name(name)} IS NOT NULL" for name in names)
+                sql = (
+                    f"SELECT * FROM (SELECT part.asset, part.time_ns, part.write, {emptied} {joined}) WHERE {any_left} "
+                    "ORDER BY asset, time_ns"  # a join keeps no order, and a merge needs it
+                )
+                self._write_anew(part, connection.sql(sql, params=limits))
+
+    def mend(self, *, apply: bool = True) -> int:
+        """Nothing waits here: each part is complete."""
+        return 0
 
     def parts(self) -> list[Part]:
         """The files that hold the samples now, in the order of their writes; covered ones are left out."""
@@ -203,6 +284,14 @@ class EmbeddedStore:
             for part in newest:
                 part.path.unlink()
 
+    def _write_anew(self, part: Part, rows: duckdb.DuckDBPyRelation) -> None:
+        """Write `rows`, in order of asset and time, in the place of `part`."""
+        import pyarrow as pa
+
+        reader = rows.to_arrow_reader(_N_ROWS)
+        tables = (pa.Table.from_batches([piece]) for piece in reader)
+        self._write_part(tables, reader.schema, part.first, part.last)
+
     def _write_part(self, tables: Iterable[pa.Table], schema: pa.Schema, first: int, last: int) -> None:
         path = self.folder / f"{first:012d}-{last:012d}.parquet"
         beside = path.with_name(f".{path.name}.unfinished")
@@ -253,6 +342,7 @@ def _showing(parts: Sequence[Part]) -> Iterator[duckdb.DuckDBPyConnection]:
         "autoinstall_known_extensions": False,
     }
     with duckdb.connect(config=settings) as connection:
+        connection.execute("SET enable_progress_bar = false")  # else our output has one after two seconds
         files = ", ".join(_literal(str(part.path)) for part in parts)
         connection.execute(f"CREATE VIEW part AS SELECT * FROM read_parquet([{files}], union_by_name = true)")
         yield connection

@@ -1,9 +1,7 @@
 """A store in InfluxDB 1.x, 2.x or 3 (VictoriaMetrics: writing only); docs/stores.md says which have been run."""
 
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Self
 
@@ -11,7 +9,9 @@ import numpy as np
 
 from foresense.stores.batch import Batch, RefusedRow, StoreError
 from foresense.stores.influx_client import Client, delete_predicate
+from foresense.stores.influx_erase import KEPT, erase, put_back
 from foresense.stores.influx_http import Answer, Session, problem
+from foresense.stores.influx_server import Health, seen
 from foresense.stores.influx_settings import Flavour, InfluxSettings
 from foresense.stores.influxql import FIRST_NS, Block, between, identifier, literal, merged, read_blocks, to_columns
 from foresense.stores.lines import Lines, channel_problem, name_problem, to_lines
@@ -23,21 +23,6 @@ _DAY_S = 86_400
 _GO_UNITS_S = {"h": 3600, "m": 60, "s": 1}
 
 
-@dataclass(frozen=True)
-class Health:
-    """What a server says of itself.
-
-    Attributes:
-        flavour: Which kind of server.
-        version: As it says, "unknown" where it does not.
-        is_ready: It answers to us; for 2.x influxdb-client must say so too.
-    """
-
-    flavour: Flavour
-    version: str
-    is_ready: bool
-
-
 class InfluxStore:
     """Samples in InfluxDB; one channel of an asset may lie in several series (other tags).
 
@@ -46,9 +31,17 @@ class InfluxStore:
     taken over all values of all series.
     """
 
-    def __init__(self, settings: InfluxSettings) -> None:
+    def __init__(self, settings: InfluxSettings, *, is_one_type: bool = False) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            settings: Where, and how samples are laid out.
+            is_one_type: Read and delete, too, only what has the tag `sensor_type` of the settings.
+        """
         self.settings = settings
+        self._is_one_type = is_one_type
         self._session = Session(settings)
+        self._views: dict[str, InfluxStore] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +51,8 @@ class InfluxStore:
 
     def close(self) -> None:
         """Close every connection."""
+        for view in self._views.values():
+            view.close()
         self._session.close()
         if "_client" in self.__dict__:
             self.__dict__.pop("_client").close()
@@ -128,6 +123,8 @@ class InfluxStore:
         # 3 looks only at the last day unless told otherwise (InfluxData, "Explore your schema with InfluxQL")
         ever = f" WHERE time >= {FIRST_NS}" if self.flavour == "v3" else ""
         key = identifier(self.settings.asset_tag)
+        if self._is_one_type:
+            ever = f"{ever} AND {self._of_type}" if ever else f" WHERE {self._of_type}"
         names = self._column(f"SHOW TAG VALUES FROM {self._measurement} WITH KEY = {key}{ever}", "value")
         found: dict[str, tuple[int, int]] = {}
         for name in sorted(set(names)):
@@ -149,11 +146,93 @@ class InfluxStore:
             raise StoreError(f"{self.settings.url}: VictoriaMetrics cannot delete a range of time; only whole series")
         if self.flavour == "v1":
             whose = f" AND {self._of(asset)}" if asset is not None else ""
+            if asset is None and self._is_one_type:
+                whose = f" AND {self._of_type}"
             self._do(f"DELETE FROM {self._measurement} WHERE {between(start_ns, end_ns)}{whose}")
             return
-        self._client.delete(
-            start_ns, end_ns, delete_predicate(self.settings.measurement, self.settings.asset_tag, asset)
-        )
+        tags = {self.settings.asset_tag: asset} if asset is not None else {}
+        if self._is_one_type:
+            tags["sensor_type"] = self.settings.sensor_type
+        self._client.delete(start_ns, end_ns, delete_predicate(self.settings.measurement, tags))
+
+    @property
+    def place(self) -> str:
+        """Address, bucket and measurement."""
+        return f"influx:{self.settings.bucket} at {self.settings.url}, measurement {self.settings.measurement}"
+
+    def exists(self) -> bool:
+        """Whether the server has this database or bucket."""
+        return self.settings.bucket in self._column("SHOW DATABASES", "name")
+
+    def sensor_types(self) -> tuple[str, ...]:
+        """Values of the tag `sensor_type`, "" for series without it.
+
+        Raises:
+            StoreError: as for `read`; or samples have further tags, by which a view cannot tell them apart.
+        """
+        own = {self.settings.asset_tag, "sensor_type"}
+        others = sorted(set(self._column(f"SHOW TAG KEYS FROM {self._measurement}", "tagKey")) - own)
+        if others:
+            raise StoreError(
+                f"{self.settings.url}: {self.settings.measurement!r} has the tag(s) {', '.join(others)} besides "
+                f"{self.settings.asset_tag} and sensor_type, so several series of one asset and type cannot be told "
+                "apart; copy the samples to a bucket without them first"
+            )
+        key = "sensor_type"
+        names = set(self._column(f"SHOW TAG VALUES FROM {self._measurement} WITH KEY = {identifier(key)}", "value"))
+        if self._column(f"SHOW SERIES FROM {self._measurement} WHERE {identifier(key)} = '' LIMIT 1", "key"):
+            names.add("")
+        return tuple(sorted({name.removesuffix(KEPT) for name in names}))
+
+    def view(self, sensor_type: str | None) -> "InfluxStore":
+        """Only the series with this value of the tag, "" for those without it; None is the store itself."""
+        if sensor_type is None:
+            return self
+        if sensor_type not in self._views:
+            settings = self.settings.model_copy(update={"sensor_type": sensor_type, "flavour": self.flavour})
+            self._views[sensor_type] = InfluxStore(settings, is_one_type=True)
+        return self._views[sensor_type]
+
+    def channels(self) -> tuple[str, ...]:
+        """Every field that holds numbers and nothing else."""
+        return tuple(sorted(name for name, kinds in self.field_types().items() if kinds <= {"float", "integer"}))
+
+    def field_types(self) -> dict[str, set[str]]:
+        """Every field with the kinds of values that it has: float, integer, string, boolean."""
+        found: dict[str, set[str]] = {}
+        for block in self._ask(f"SHOW FIELD KEYS FROM {self._measurement}"):
+            for row in block.rows:
+                cells = dict(zip(block.columns, row, strict=True))
+                found.setdefault(cells["fieldKey"], set()).add(cells["fieldType"])
+        return found
+
+    def n_values(self, asset: str, start_ns: int, end_ns: int, channels: Sequence[str]) -> int:
+        """Values in all series of the asset; what stands in two of them counts twice."""
+        if start_ns >= end_ns or not channels or name_problem(asset):
+            return 0
+        counts = ", ".join(f"count({identifier(name)})" for name in channels)
+        source = f"FROM {self._measurement} WHERE {self._of(asset)} AND {between(start_ns, end_ns)}"
+        blocks = self._ask(f"SELECT {counts} {source}")
+        return sum(int(cell or 0) for block in blocks for _, *cells in block.rows for cell in cells)
+
+    def erase(self, asset: str, times_ns: np.ndarray, channels: Sequence[str]) -> None:
+        """Remove values from every series of the asset; see `SeriesStore.erase` and `influx_erase`.
+
+        Raises:
+            StoreError: the server cannot delete, or a value that must stay cannot be written back as it was.
+        """
+        if not len(times_ns):
+            return
+        for view in self._own_views():
+            erase(view, asset, times_ns, channels)
+
+    def mend(self, *, apply: bool = True) -> int:
+        """Write back what a killed `erase` left in series beside; see `influx_erase`."""
+        return sum(put_back(view, apply=apply) for view in self._own_views())
+
+    def beside(self) -> "InfluxStore":
+        """The view on the series in which `erase` keeps what has to survive a deletion in this one."""
+        return self.view(self.settings.sensor_type + KEPT)
 
     def prepare(self, retention_days: float | None = None) -> None:
         """Create the database or bucket where there is none; an existing one is never changed.
@@ -179,7 +258,7 @@ class InfluxStore:
             StoreUnavailableError: no answer.
             StoreError: an answer of no server that we know.
         """
-        flavour, version = self._seen()
+        flavour, version = seen(self._session, self.settings)
         if self.settings.flavour != "auto":
             flavour = self.settings.flavour
         return Health(flavour, version, is_ready=flavour != "v2" or self._client.is_ready())
@@ -192,7 +271,7 @@ class InfluxStore:
             StoreUnavailableError: no answer.
             StoreError: an answer of no server that we know, or one that needs more settings.
         """
-        flavour = self._seen()[0] if self.settings.flavour == "auto" else self.settings.flavour
+        flavour = seen(self._session, self.settings)[0] if self.settings.flavour == "auto" else self.settings.flavour
         missing = self.settings.missing_for(flavour)
         if missing:
             raise StoreError(
@@ -205,12 +284,20 @@ class InfluxStore:
     def _client(self) -> Client:
         return Client(self.settings)
 
+    def _own_views(self) -> list["InfluxStore"]:
+        return [self] if self._is_one_type else [self.view(name) for name in self.sensor_types()]
+
     @property
     def _measurement(self) -> str:
         return identifier(self.settings.measurement)
 
     def _of(self, asset: str) -> str:
-        return f"{identifier(self.settings.asset_tag)} = {literal(asset)}"
+        whose = f"{identifier(self.settings.asset_tag)} = {literal(asset)}"
+        return f"{whose} AND {self._of_type}" if self._is_one_type else whose
+
+    @property
+    def _of_type(self) -> str:
+        return f"{identifier('sensor_type')} = {literal(self.settings.sensor_type)}"
 
     def _write_lines(self, lines: Lines, first: int, last: int) -> list[RefusedRow]:
         """Write lines `first` to `last`; halve what the server refuses."""
@@ -296,26 +383,6 @@ class InfluxStore:
                     return (_go_seconds(policy["duration"]) / _DAY_S) or None
         return None
 
-    def _seen(self) -> tuple[Flavour, str]:
-        """Tell servers apart by what they answer to /ping; VictoriaMetrics says nothing there and has metrics."""
-        ping = self._session.request("GET", "/ping", {})
-        if not ping.is_ok:
-            raise problem(self.settings, ping)
-        version = ping.headers.get("X-Influxdb-Version") or _version_in(ping.words)
-        flavours: dict[str, Flavour] = {"1": "v1", "2": "v2", "3": "v3"}
-        flavour = flavours.get(version.lstrip("v").partition(".")[0])
-        if flavour is not None:
-            return flavour, version.lstrip("v")
-        metrics = self._session.request("GET", "/metrics", {}, limit=None)
-        found = re.search(r'vm_app_version\{version="([^"]*)"', metrics.words)
-        if found:
-            return "vm", found[1] or "unknown"
-        if self.settings.flavour != "auto":
-            return self.settings.flavour, version or "unknown"
-        raise StoreError(
-            f"{self.settings.url} does not say which server it is; set FORESENSE_INFLUX_FLAVOUR to v1, v2, v3 or vm"
-        )
-
 
 def _reason(answer: Answer, line: str) -> str:
     return f"{answer.words or answer.status}; line: {line if len(line) <= _N_SHOWN else line[:_N_SHOWN] + '...'}"
@@ -325,15 +392,6 @@ def _n_dropped(answer: Answer) -> int:
     """How many points a 1.x or 2.x says it dropped, at the end of its words; 0 where it does not say."""
     found = re.search(r" dropped=(\d+)$", answer.words)
     return int(found[1]) if found else 0
-
-
-def _version_in(body: str) -> str:
-    """Version in the JSON with which 3 answers /ping."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return ""
-    return str(content.get("version", "")) if isinstance(content, dict) else ""
 
 
 def _go_seconds(text: str) -> float:

@@ -1,6 +1,6 @@
 """What goes through influxdb-client: the server's health, buckets, deletion, and writing where that is asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -107,9 +107,9 @@ class Client:
             raise StoreError(f"{self._settings.url} {what}: {answer.status}: {answer.words}") from error
 
 
-def delete_predicate(measurement: str, asset_tag: str, asset: str | None) -> str:
+def delete_predicate(measurement: str, tags: Mapping[str, str]) -> str:
     """Say which samples to delete in the language of /api/v2/delete."""
-    conditions = {"_measurement": measurement} | ({asset_tag: asset} if asset is not None else {})
+    conditions = {"_measurement": measurement, **tags}
     return " AND ".join(f"{_quoted(key)}={_quoted(value)}" for key, value in conditions.items())
 
 

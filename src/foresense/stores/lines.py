@@ -24,7 +24,7 @@ class Layout(NamedTuple):
     Attributes:
         measurement: Name.
         asset_tag: Key of the tag that holds the asset.
-        sensor_type: Value of the tag `sensor_type`.
+        sensor_type: Value of the tag `sensor_type`; "" writes none.
     """
 
     measurement: str
@@ -134,7 +134,9 @@ def _joined(batch: Batch, layout: Layout) -> pa.LargeStringArray:
 
 def _start(asset: str, layout: Layout) -> str:
     tags = {layout.asset_tag: asset, "sensor_type": layout.sensor_type}
-    written = (f"{_escaped(key)}={_escaped(tags[key])}" for key in sorted(tags))  # the order that the server keeps
+    written = (
+        f"{_escaped(key)}={_escaped(tags[key])}" for key in sorted(tags) if tags[key]
+    )  # the order that the server keeps
     start = ",".join([re.sub(r"([, ])", r"\\\1", layout.measurement), *written]) + " "
     return start if name_problem(asset) is None else ""
 
