@@ -155,7 +155,8 @@ class Connection:
             client.username_pw_set(self._broker.user, password.get_secret_value() if password else None)
         if self._broker.is_tls:
             _trust(client, self._broker.ca_file)
-        client.max_inflight_messages_set(self._receive_maximum)  # `window` may be smaller; who publishes keeps to it
+        # 0: who publishes keeps to `window`; paho 2.2 would look through all that is on the way at each acknowledgement
+        client.max_inflight_messages_set(0)
         client.connect_timeout = self._broker.connect_timeout_s
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect

@@ -81,7 +81,7 @@ class Forwarder:
         """Forward until `stop` is set, then what is left, for stop_s seconds at most; the rest stays in the queue."""
         while not stop.is_set():
             began = time.monotonic()
-            wait_s = self._forward_all(stop.is_set, n_enough=self._settings.write_messages)
+            wait_s = self._forward_all(stop.is_set, self._fills_a_batch)
             if wait_s is None:
                 wait_s = max(self._settings.write_every_s - (time.monotonic() - began), 0.01)
             stop.wait(wait_s)
@@ -89,12 +89,16 @@ class Forwarder:
     def finish(self) -> None:
         """Forward what is left when no more comes, for stop_s seconds at most."""
         end = time.monotonic() + self._settings.stop_s
-        self._forward_all(lambda: time.monotonic() > end, n_enough=1)
+        self._forward_all(lambda: time.monotonic() > end, lambda: self._spool.depth > 0)
 
-    def _forward_all(self, is_over: Callable[[], bool], n_enough: int) -> float | None:
-        """Once, and on while a batch of `n_enough` is there; seconds to wait where something is in the way, or None."""
+    def _fills_a_batch(self) -> bool:
+        waiting = self._spool
+        return waiting.depth >= self._settings.write_messages or waiting.n_bytes >= self._settings.write_mib * 2**20
+
+    def _forward_all(self, is_over: Callable[[], bool], is_enough: Callable[[], bool]) -> float | None:
+        """Once, and on while `is_enough` is there; seconds to wait where something is in the way, or None."""
         is_first = True
-        while self._spool.depth >= (1 if is_first else n_enough) and not is_over():
+        while (is_enough() or (is_first and self._spool.depth)) and not is_over():
             is_first = False
             try:
                 self._forward_some()
