@@ -44,14 +44,15 @@ def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: 
         StoreBusyError: somebody else holds a lock, or the store does not answer.
         StepFailedError: the step failed; with its last lines.
     """
-    if step not in steps_of(project, pipeline):
+    steps = steps_of(project, pipeline)
+    if step not in steps:
         return "not used"
     forced: tuple[str, ...] = ()
     if step == "ingest":
         fetch_raw_of(project, pipeline)
         forced = AFRESH if reads_a_store(read_pipeline(project / "params.yaml", pipeline)) else ()
     stage = f"{step}@{pipeline}"
-    if not forced and is_current(stage, project):
+    if not forced and _looks_current(step, pipeline, steps, project):
         echo(f"{stage} and all that it needs are up to date")
         return "up to date"
     tail: deque[str] = deque(maxlen=30)
@@ -70,6 +71,21 @@ def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: 
     if any(mark in text for mark in (*BUSY, AWAY)):
         raise StoreBusyError(f"{stage}: {tail[-1]}")
     raise StepFailedError(f"{stage} failed with exit code {code}; its last lines:\n{text}")
+
+
+#: Pipelines of this process all of whose stages were current at their first step; a look costs up to a second.
+_all_current: set[tuple[Path, str]] = set()
+
+
+def _looks_current(step: str, pipeline: str, steps: tuple[str, ...], project: Path) -> bool:
+    """Whether nothing is to do for `step`; the first look of a run (the one after a forced reading) is at all steps."""
+    key, first = (project, pipeline), steps[0]
+    reads_anew = first == "ingest" and reads_a_store(read_pipeline(project / "params.yaml", pipeline))
+    if step == steps[1 if reads_anew and len(steps) > 1 else 0]:
+        _all_current.discard(key)
+        if is_current(f"{steps[-1]}@{pipeline}", project):
+            _all_current.add(key)
+    return key in _all_current or is_current(f"{step}@{pipeline}", project)
 
 
 def is_current(stage: str, project: Path = ROOT) -> bool:

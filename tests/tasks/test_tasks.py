@@ -64,6 +64,36 @@ def test_a_current_stage_starts_no_process(project, monkeypatch) -> None:
     assert commands == []
 
 
+@pytest.mark.parametrize(
+    ("source", "current", "looked_at"),
+    [
+        ("simulate", {"export"}, ["export"]),  # one look at the last step is a look at all
+        ("simulate", {"ingest", "window"}, ["export", "ingest", "window", "export"]),
+        ("store", {"export"}, ["export"]),  # ingest is run without a look, so the first look is that of window
+        ("store", {"window"}, ["export", "window", "export"]),
+    ],
+)
+def test_a_run_looks_at_all_steps_at_once_and_at_each_only_where_something_is_to_do(
+    project, monkeypatch, source, current, looked_at
+) -> None:
+    stages = "ingest: {mine: {raw: x}}, window: [mine], export: [mine]"
+    (project / "params.yaml").write_text(PARAMS.replace("window: [mine]", stages).replace("simulate", source))
+    looks: list[str] = []
+
+    def look(stage: str, _project: Path) -> bool:
+        looks.append(stage.removesuffix("@mine"))
+        return looks[-1] in current
+
+    answer(monkeypatch, 0, "Running stage 'x'")
+    monkeypatch.setattr(module, "is_current", look)
+    monkeypatch.setattr(module, "fetch_raw_of", lambda project, pipeline: None)
+    for _ in range(2):  # a second run in one process looks again
+        looks.clear()
+        for step in ("ingest", "window", "features", "export"):
+            reproduce(step, "mine", print, project)
+        assert looks == looked_at
+
+
 def test_where_dvc_has_no_answer_the_stage_is_not_current(project) -> None:
     assert not is_current("window@mine", project)  # not even a repository of DVC
 

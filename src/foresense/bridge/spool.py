@@ -85,7 +85,8 @@ class Spool:
                 self._connection.execute(f"PRAGMA max_page_count={max(int(max_mib * 2**20 / _PAGE), 1)}")
             self.identity = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
             found = self._connection.execute("SELECT count(*), coalesce(sum(length(payload)), 0) FROM message")
-            self.depth, self.n_bytes = found.fetchone()
+            depth, n_bytes = found.fetchone()
+            self.depth, self.n_bytes = int(depth), int(n_bytes)
 
     def append(self, messages: Sequence[tuple[str, int, bytes]]) -> None:
         """Keep (topic, received_ns, payload), all of them or none; they are on the disk when this returns.
