@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -47,6 +48,13 @@ def reader(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def wait_for_more_than(n_messages: int, state: Path) -> None:
+    end = time.monotonic() + 60
+    while json.loads(state.read_text())["received"] <= n_messages:
+        assert time.monotonic() < end, "nothing was published after the back-fill"
+        time.sleep(0.5)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin"), reason="needs mosquitto")
 def test_the_commands_lead_from_nothing_to_recordings(reader: Path) -> None:
@@ -69,7 +77,8 @@ def test_the_commands_lead_from_nothing_to_recordings(reader: Path) -> None:
             start_new_session=True,  # what the script leaves in the background ends with the test
         )
         try:
-            code = walk.wait(120)
+            code = walk.wait(240)
+            wait_for_more_than(81, reader / "bridge/state.json")  # the live samples, after the back-fill
         finally:
             os.killpg(walk.pid, signal.SIGKILL)
     said = (reader / "said.txt").read_text()

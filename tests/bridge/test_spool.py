@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,32 @@ def test_it_is_a_queue(steps, tmp_path_factory) -> None:
             spool = Spool(path)
         assert [tuple(found[1:]) for found in spool.oldest(100, 10**6)] == model
         assert (spool.depth, spool.n_bytes) == (len(model), sum(len(payload) for *_, payload in model))
+    spool.close()
+
+
+def test_one_thread_appends_while_another_drops_and_the_counts_stay_true(tmp_path: Path) -> None:
+    """A count that drifts would tell the forwarder of batches that are not there, for ever."""
+    spool, group, n_groups = Spool(tmp_path / "s"), messages(2000), 60
+    interval_s = sys.getswitchinterval()
+
+    def take() -> None:
+        n_left = n_groups * len(group)
+        while n_left:
+            if found := spool.oldest(500, 10**9):
+                spool.drop(found[-1].id)
+                n_left -= len(found)
+
+    taker = threading.Thread(target=take)
+    sys.setswitchinterval(1e-6)
+    try:
+        taker.start()
+        for _ in range(n_groups):
+            spool.append(group)
+        taker.join(60)
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert not taker.is_alive()
+    assert (spool.depth, spool.n_bytes) == (0, 0)
     spool.close()
 
 

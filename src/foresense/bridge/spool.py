@@ -96,11 +96,14 @@ class Spool:
         """
         if not messages:
             return
-        with self._lock, self._told("written"), self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT INTO message (topic, received_ns, payload) VALUES (?, ?, ?)", messages)
-        self.depth += len(messages)
-        self.n_bytes += sum(len(payload) for _, _, payload in messages)
+        n_bytes = sum(len(payload) for _, _, payload in messages)
+        insert = "INSERT INTO message (topic, received_ns, payload) VALUES (?, ?, ?)"
+        with self._lock, self._told("written"):
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(insert, messages)
+            self.depth += len(messages)  # under the lock: another thread takes away
+            self.n_bytes += n_bytes
 
     def oldest(self, n_rows: int, n_bytes: int, after: int = 0) -> list[Spooled]:
         """First messages after id `after`, at most so many; at least one where there is one.

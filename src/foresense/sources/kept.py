@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +42,13 @@ class Kept:
     """A reading, and what it is a reading of.
 
     Attributes:
-        asked: Everything that decides the numbers besides the range: store, asset, channels, intervals.
+        asked: Everything that decides the numbers besides the range: place of the store, asset, channels, intervals.
         begin_ns: All of [begin_ns, end_ns) was asked for.
         end_ns: The same.
         first_ns: Time of the asset's first sample in the store.
         whole_ns: When everything was last asked for at once; nanoseconds since 1970 UTC.
+        settled_ns: What begins before this is asked for again only where the store has another number of samples there.
+        n_settled: How many it had in [begin_ns, settled_ns), counted in the first channel.
         reading: What came.
     """
 
@@ -55,6 +57,8 @@ class Kept:
     end_ns: int
     first_ns: int
     whole_ns: int
+    settled_ns: int
+    n_settled: int
     reading: Reading
 
     def write(self, path: Path) -> None:
@@ -62,7 +66,7 @@ class Kept:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        about = {name: getattr(self, name) for name in ("asked", "begin_ns", "end_ns", "first_ns", "whole_ns")}
+        about = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "reading"}
         columns = {"time_ns": pa.array(self.reading.times_ns)}
         columns |= {str(at): pa.array(column) for at, column in enumerate(self.reading.values.T)}
         table = pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps(about)})

@@ -15,7 +15,7 @@ from foresense.config import IngestConfig
 from foresense.sources.clock import check_zone
 from foresense.sources.kept import Kept, Reading, kept_path, read_kept
 from foresense.sources.tables import Finding, Places, RawTable, RawTables, SourceError
-from foresense.stores import NoDatabaseError, Store, StoreUnavailableError, open_store
+from foresense.stores import NoDatabaseError, SeriesStore, StoreUnavailableError, open_store
 
 _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
@@ -31,9 +31,10 @@ def read_store(config: IngestConfig, places: Places) -> RawTables:
     """Read the means over `config.interval_s` of every asset in a store, or of `config.asset` alone.
 
     An interval that is not over yet is left out. What was read is kept below `places.kept`: the next time, only the
-    newest `config.late_h` hours and what came after them are asked for, and everything once in `config.whole_days`
-    days, so that a sample that is later than `late_h` is in the recording at the latest then. An asset whose first
-    sample has become an earlier one (a back-fill), and another setting of the section, ask for everything at once.
+    newest `config.late_h` hours and what came after them are asked for. Everything is asked for at once where the store
+    has another number of samples before that (a back-fill, a deletion, a sample that came later than `late_h`), where
+    it is another store or question, and once in `config.whole_days` days: an old sample that was overwritten by another
+    value is in the recording at the latest then.
 
     Args:
         config: Section `ingest`: store, asset, channels, interval_s, time_zone, newest_rows, late_h, whole_days.
@@ -55,14 +56,14 @@ def read_store(config: IngestConfig, places: Places) -> RawTables:
             raise StoreUnavailableError(f"the store is away: {error}") from error
 
 
-def read_means(store: Store, name: str, config: IngestConfig, folder: Path, now_ns: int) -> RawTables:
+def read_means(store: SeriesStore, name: str, config: IngestConfig, folder: Path, now_ns: int) -> RawTables:
     """Do what `read_store` says, with an open store and a clock of one's own.
 
     Args:
         store: Open.
-        name: How the store is called, for messages; what was kept of another one is not used.
+        name: How the store is called, for messages.
         config: Section `ingest`.
-        folder: What was read before lies here.
+        folder: What was read before lies here; that of another store is not used.
         now_ns: Nanoseconds since 1970 UTC; intervals that end later are left out.
     """
     check_zone(config.time_zone)
@@ -80,7 +81,7 @@ def read_means(store: Store, name: str, config: IngestConfig, folder: Path, now_
             begin_ns = max(begin_ns, end_ns - config.newest_rows * grid.interval_ns)
         if begin_ns >= end_ns:
             continue
-        asker = _Asker(store, name, asset, config, grid)
+        asker = _Asker(store, asset, config, grid)
         reading = _newest(asker, folder, begin_ns, end_ns, first_ns, now_ns)
         digest.update(f"{asset}\0{len(reading.times_ns)}\0".encode())
         digest.update(reading.times_ns.tobytes())
@@ -119,13 +120,22 @@ class Grid:
 class _Asker:
     """Asks one store for one asset."""
 
-    def __init__(self, store: Store, name: str, asset: str, config: IngestConfig, grid: Grid) -> None:
+    def __init__(self, store: SeriesStore, asset: str, config: IngestConfig, grid: Grid) -> None:
         self._store = store
         self.asset = asset
         self.config = config
         self.grid = grid
         self._fields = tuple(channel.column or channel.name for channel in config.channels)
-        self.asked: dict[str, object] = {"store": name, "asset": asset, "fields": list(self._fields), **asdict(grid)}
+        self.asked: dict[str, object] = {
+            "store": store.place,
+            "asset": asset,
+            "fields": list(self._fields),
+            **asdict(grid),
+        }
+
+    def count(self, begin_ns: int, end_ns: int) -> int:
+        """Samples of the first channel in [begin_ns, end_ns); with four channels a quarter of the work of the means."""
+        return self._store.n_values(self.asset, begin_ns, end_ns, self._fields[:1])
 
     def read(self, begin_ns: int, end_ns: int) -> Reading:
         """Means over the intervals in [begin_ns, end_ns), slice by slice."""
@@ -156,27 +166,45 @@ def _newest(asker: _Asker, folder: Path, begin_ns: int, end_ns: int, first_ns: i
     """The intervals in [begin_ns, end_ns): those kept from the last time, then those asked for now."""
     path = kept_path(folder, asker.asset)
     config = asker.config
-    kept = read_kept(path)
-    whole_ns = now_ns
-    earlier = Reading(np.empty(0, np.int64), np.empty((0, len(config.channels))))
-    fresh_ns = begin_ns
-    if (
-        kept is not None
-        and kept.asked == asker.asked
-        and kept.begin_ns <= begin_ns
-        and kept.first_ns <= first_ns
-        and 0 <= now_ns - kept.whole_ns < config.whole_days * 24 * _HOUR_NS
-    ):
-        late_ns = round(config.late_h * _HOUR_NS)
-        fresh_ns = max(begin_ns, asker.grid.floor(min(kept.end_ns, end_ns) - late_ns))
+    late_ns = round(config.late_h * _HOUR_NS)
+    settled_ns = max(begin_ns, asker.grid.floor(end_ns - late_ns))
+    kept = _usable(read_kept(path), asker, begin_ns, settled_ns, first_ns, now_ns)
+    if kept is None:
+        earlier = Reading(np.empty(0, np.int64), np.empty((0, len(config.channels))))
+        fresh_ns, whole_ns = begin_ns, now_ns
+    else:
+        fresh_ns, whole_ns = max(begin_ns, kept.settled_ns), kept.whole_ns
         earlier = kept.reading.between(begin_ns, fresh_ns)
-        whole_ns = kept.whole_ns
+    n_settled = asker.count(begin_ns, settled_ns)  # before the reading: what comes meanwhile is seen the next time
     fresh = asker.read(fresh_ns, end_ns)
     n_kept, n_asked = len(earlier.times_ns), len(fresh.times_ns)
     _log.info("%s: %d intervals kept from before, %d asked of the store", asker.asset, n_kept, n_asked)
     reading = earlier.and_then(fresh)
-    Kept(asker.asked, begin_ns, end_ns, first_ns, whole_ns, reading).write(path)
+    Kept(asker.asked, begin_ns, end_ns, first_ns, whole_ns, settled_ns, n_settled, reading).write(path)
     return reading
+
+
+def _usable(
+    kept: Kept | None, asker: _Asker, begin_ns: int, settled_ns: int, first_ns: int, now_ns: int
+) -> Kept | None:
+    """What was kept, where it still is what the store would answer, as far as can be seen without reading all of it."""
+    if kept is None or kept.asked != asker.asked:
+        return None
+    is_old = not 0 <= now_ns - kept.whole_ns < asker.config.whole_days * 24 * _HOUR_NS
+    is_short = kept.begin_ns > begin_ns or kept.settled_ns > settled_ns or kept.first_ns > first_ns
+    if is_old or is_short:
+        return None
+    n_now = asker.count(kept.begin_ns, kept.settled_ns)
+    if n_now != kept.n_settled:
+        _log.info(
+            "%s: the store has %d samples before %s, %d the last time; everything is asked for again",
+            asker.asset,
+            n_now,
+            _told(kept.settled_ns),
+            kept.n_settled,
+        )
+        return None
+    return kept
 
 
 def _chosen(found: dict[str, tuple[int, int]], name: str, config: IngestConfig) -> dict[str, tuple[int, int]]:
