@@ -141,7 +141,8 @@ def test_the_committed_params_are_valid_and_every_stage_names_its_pipelines():
     pipelines = read_pipelines(ROOT / "params.yaml")
     stages = read_yaml(ROOT / "params.yaml")["stages"]
     assert tuple(stages) == STEPS
-    assert {name for names in stages.values() for name in names} == set(pipelines)
+    waiting = {"live"}  # until somebody has a store, and names it there: docs/plant.md
+    assert {name for names in stages.values() for name in names} == set(pipelines) - waiting
 
 
 def test_the_asked_values_are_the_defaults_of_the_specification(tmp_path):

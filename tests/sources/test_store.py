@@ -110,12 +110,14 @@ def test_the_hour_that_is_not_over_is_left_out(store, tmp_path):
 
 
 def test_a_clock_that_runs_ahead_is_told_and_its_samples_wait(store, tmp_path):
-    store.write(samples("lathe", START + np.array([0, 1, 30]) * HOUR))
+    store.write(samples("lathe", START + np.array([0, 1, 29, 30]) * HOUR))
     now = START + 3 * HOUR
     found = read_means(store, "s", config(), tmp_path, now)
     assert [len(table.times_ns) for table in found.tables] == [2]
-    assert [(one.kind, one.where) for one in found.findings] == [("future", "newest 2025-01-02T06:00:00+00:00")]
-    assert len(read_means(store, "s", config(), tmp_path, now + 2 * DAY).tables[0].times_ns) == 3
+    assert [(one.kind, one.n, one.where) for one in found.findings] == [
+        ("future", 2, "newest 2025-01-02T06:00:00+00:00")
+    ]
+    assert len(read_means(store, "s", config(), tmp_path, now + 2 * DAY).tables[0].times_ns) == 4
 
 
 def test_only_the_newest_week_is_asked_for_the_second_time(store, tmp_path):
@@ -242,8 +244,11 @@ def test_the_source_opens_the_store_that_is_named(tmp_path, monkeypatch):
     read = load_source("store")
     assert read(config(), places).tables[0].asset == "from-environment"
     assert read(config(store="embedded:from-params"), places).tables[0].asset == "from-params"
+    with pytest.raises(ValueError, match="expected embedded:<folder>, influx or influx:<bucket>"):
+        config(store="redis")
+    monkeypatch.setenv("FORESENSE_STORE", "redis")
     with pytest.raises(ValueError, match="no store 'redis'; known: embedded:<folder>, influx"):
-        read(config(store="redis"), places)
+        read(config(), places)
 
 
 def test_a_range_too_short_for_the_windows_is_refused(tmp_path):

@@ -1,8 +1,17 @@
 """The sections of one pipeline: one class per step, defaults in one place, every rule checked at the border."""
 
+import re
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from foresense.config.section import Section
 
@@ -40,6 +49,13 @@ class IngestConfig(Section):
     n_rows: PositiveInt = 2400  # simulate only: samples per machine at `interval_s`
     start: str = "2025-01-01T00:00:00"  # simulate only, in `time_zone`
     seed: NonNegativeInt = 0  # simulate only
+
+    @field_validator("store")
+    @classmethod
+    def _known_store(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"embedded:.+|influx(:.+)?", text):
+            raise ValueError("expected embedded:<folder>, influx or influx:<bucket>")
+        return text
 
     @model_validator(mode="after")
     def _channels_once(self) -> Self:

@@ -72,16 +72,17 @@ def read_means(store: SeriesStore, name: str, config: IngestConfig, folder: Path
     findings: list[Finding] = []
     digest = sha256()
     for asset, (first_ns, last_ns) in _chosen(store.assets(), name, config).items():
+        asker = _Asker(store, asset, config, grid)
         if last_ns >= now_ns:
+            n_ahead = asker.count(now_ns, last_ns + 1)
             message = "samples of a clock that runs ahead; left out until their time has come"
-            findings.append(Finding(asset, "future", 1, f"newest {_told(last_ns)}", message))
+            findings.append(Finding(asset, "future", n_ahead, f"newest {_told(last_ns)}", message))
         end_ns = grid.floor(min(now_ns, last_ns + grid.interval_ns))
         begin_ns = grid.floor(first_ns)
         if config.newest_rows is not None:
             begin_ns = max(begin_ns, end_ns - config.newest_rows * grid.interval_ns)
         if begin_ns >= end_ns:
             continue
-        asker = _Asker(store, asset, config, grid)
         reading = _newest(asker, folder, begin_ns, end_ns, first_ns, now_ns)
         digest.update(f"{asset}\0{len(reading.times_ns)}\0".encode())
         digest.update(reading.times_ns.tobytes())
