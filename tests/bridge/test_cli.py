@@ -198,7 +198,8 @@ def test_plant_bridge_and_status_as_a_person_calls_them(broker, tmp_path: Path) 
         assert (shown.returncode, "bridge: at work" in shown.stdout) == (0, True)
         assert f"received 12, stored {n_samples}, refused 0, spooled 0" in shown.stdout
         as_json = subprocess.run([*foresense, "bridge", "status", "--json"], env=environment, capture_output=True)
-        assert json.loads(as_json.stdout)["stored"] == n_samples
+        state = json.loads(as_json.stdout)
+        assert (state["stored"], state["store"]) == (n_samples, "embedded:store")
     finally:
         bridge.send_signal(signal.SIGTERM)
         _, logged = bridge.communicate(timeout=30)

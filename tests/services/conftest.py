@@ -21,7 +21,7 @@ def foresense(monkeypatch: pytest.MonkeyPatch) -> Call:
             main()
         return int(left.value.code or 0)
 
-    for name in ("FORESENSE_STORE", "FORESENSE_BRIDGE_FOLDER", "FORESENSE_DEBUG"):
+    for name in ("FORESENSE_STORE", "FORESENSE_INFLUX_URL", "FORESENSE_BRIDGE_FOLDER", "FORESENSE_DEBUG"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("FORESENSE_PROJECT", "")  # `main` sets it; undone after the test
     return run

@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from foresense.config import IngestConfig
 from foresense.services import actions, backups, databases, places
+from foresense.sources.store import read_means
+from foresense.stores import Batch
+from foresense.stores.embedded import EmbeddedStore
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +228,7 @@ def test_git_keeps_out_passwords_backups_and_what_was_replaced(monkeypatch: pyte
         "deploy/.env",
         "bridge/spool.sqlite",
         "backups/1/store.tar",
+        "migration/1-old-format.parquet",
         "store.before-1",
         "mlflow/mlflow.db.before-1",
         ".dvc/cache.before-1",
@@ -282,3 +288,106 @@ def test_terminate_ends_a_backup_without_a_trace(project: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(project)], capture_output=True, text=True, check=False)
     assert done.returncode == 143, done.stderr
     assert list((project / "backups").iterdir()) == []
+
+
+def test_a_store_that_no_name_stands_for_is_refused(
+    foresense, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORESENSE_STORE", "embeded:x")
+    assert foresense(["backup", "--embedded"], project) == 1
+    assert "no store 'embeded:x'; known: embedded:<folder>, influx (address in FOR" in capsys.readouterr().err
+    assert not (project / "backups").exists()
+
+
+def test_samples_in_influxdb_are_told_to_be_missing_until_it_is_said_that_they_are_elsewhere(
+    foresense, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORESENSE_STORE", "influx")
+    monkeypatch.setenv("FORESENSE_INFLUX_URL", "http://plant:8086")
+    words = ["backup", "--embedded", "--to"]
+    assert foresense([*words, str(project / "b1")], project) == 1
+    shown = capsys.readouterr().out
+    assert "NOT in this backup: the samples in influx (http://plant:8086); use `influx backup` (2.x) or" in shown
+    assert shown.endswith(": complete but for the samples\n")
+    (folder,) = (project / "b1").iterdir()
+    assert "bridge" in {each.name for each in backups.verified(folder)}
+    assert foresense([*words, str(project / "b2"), "--without-store"], project) == 0
+    assert ": complete, without the store (--without-store)\n" in capsys.readouterr().out
+    (folder,) = (project / "b2").iterdir()
+    assert "store" not in {each.name for each in backups.verified(folder)}
+
+
+def test_what_is_not_there_is_told_and_what_migrate_removed_is_in_it(
+    foresense, backup, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "migration").mkdir()
+    (project / "migration" / "1-old-format.parquet").write_bytes(b"the only copy")
+    (project / "store").rename(project / "typo")
+    folder = backup(project)
+    shown = capsys.readouterr().out
+    assert f"not there: store ({project}/store)\n" in shown
+    assert f"not there: mlflow-artifacts ({project}/mlflow/artifacts)\n" not in shown
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    assert foresense(["restore", str(folder)], fresh) == 0
+    assert (fresh / "migration" / "1-old-format.parquet").read_bytes() == b"the only copy"
+
+
+@pytest.mark.parametrize(
+    ("said", "written_to", "words"),
+    [
+        ("", "embedded:plantstore", "says nothing, which stands for embedded:store; set FORESENSE_STORE=embedded:pl"),
+        ("embedded:store", "influx", "says embedded:store; set FORESENSE_STORE=influx to have those samples"),
+    ],
+)
+def test_a_bridge_that_writes_to_another_store_is_told(
+    foresense,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: str,
+    written_to: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv("FORESENSE_STORE", said)
+    state = project / "bridge" / "state.json"
+    state.write_text(json.dumps({"store": written_to}))
+    assert foresense(["backup", "--embedded"], project) == 1
+    message = f"{state}: the bridge writes to the store '{written_to}', and FORESENSE_STORE {words}"
+    assert message in capsys.readouterr().err
+    assert not (project / "backups").exists()
+    assert foresense(["backup", "--embedded", "--without-store"], project) == 0
+
+
+@pytest.mark.parametrize("state", ['{"store": "embedded:../project/store"}', '{"store": ""}', "{}", "[]", "{"])
+def test_a_bridge_that_writes_there_or_does_not_say_is_no_hindrance(backup, project: Path, state: str) -> None:
+    (project / "bridge" / "state.json").write_text(state)
+    assert "store" in {each.name for each in backups.verified(backup(project))}
+
+
+def test_ingest_does_not_take_means_of_the_store_that_a_restore_replaced(
+    foresense, backup, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hour_ns = 3600 * 10**9
+    now_ns = 480_000 * hour_ns
+    times_ns = now_ns + np.arange(-30 * 24, 0) * hour_ns
+    channels = ({"name": "current", "unit": "A"},)
+    config = IngestConfig.model_validate({"source": "store", "channels": channels})
+    kept = tmp_path / ".foresense" / "kept" / "live"
+
+    def write(value: float) -> None:
+        with closing(EmbeddedStore(tmp_path / "store")) as store:
+            store.write(Batch.of_asset("lathe", times_ns, ("current",), np.full((len(times_ns), 1), value)))
+
+    def means() -> set[float]:
+        with closing(EmbeddedStore(tmp_path / "store")) as store:
+            (table,) = read_means(store, "embedded:store", config, kept, now_ns).tables
+        return set(table.values[:, 0].tolist())
+
+    write(1.0)
+    folder = backup(tmp_path)
+    write(2.0)
+    assert means() == {2.0}
+    assert foresense(["restore", str(folder), "--replace"], tmp_path) == 0
+    assert f"removed: {kept.parent} (what ingest read of the store before; " in capsys.readouterr().out
+    assert means() == {1.0}

@@ -263,6 +263,40 @@ def test_backup_stops_what_runs_copies_every_volume_and_starts_it_again(
     assert docker.words_that_remove_data() == []
 
 
+@pytest.mark.parametrize(
+    ("url", "answers", "code"),
+    [
+        ("", {}, 0),
+        ("http://127.0.0.1:8086", {}, 0),
+        ("http://plant:8086", {}, 1),
+        ("http://127.0.0.1:8086", {"volume inspect foresense-influxdb": (1, "", "no such volume")}, 1),
+    ],
+)
+def test_samples_of_an_influxdb_that_is_not_ours_are_told_to_be_missing(
+    foresense,
+    docker: FakeDocker,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    url: str,
+    answers: dict[str, tuple[int, str, str]],
+    code: int,
+) -> None:
+    foresense(["up"], project)
+    docker.answer(answers)
+    monkeypatch.setenv("FORESENSE_STORE", "influx")
+    monkeypatch.setenv("FORESENSE_INFLUX_URL", url)
+    assert foresense(["backup"], project) == code
+    assert (f"NOT in this backup: the samples in influx ({url})" in capsys.readouterr().out) == bool(code)
+
+
+def test_an_empty_volume_holds_no_influxdb(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "foresense-influxdb.tar", "w") as tar:
+        tar.add(tmp_path, arcname=".", recursive=False)
+    part = Part("foresense-influxdb", "volume", "foresense-influxdb.tar", 0, "")
+    assert not volumes.has_influx(tmp_path, [part])
+
+
 def test_a_copy_that_fails_leaves_no_backup_and_starts_the_services_again(
     foresense, docker: FakeDocker, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -208,9 +208,7 @@ def test_an_error_below_http_200_is_raised(direct):
 def test_a_database_that_is_not_there_is_not_the_datas_fault(direct):
     with _alike(direct, bucket="nobody's") as lost:
         batch = Batch.of_asset("lathe", np.array([1]), ("a",), np.ones((1, 1)))
-        advice = (
-            r"""answers 404: .*database not found: .*; create the bucket "nobody's" with prepare\(\), or set FORE"""
-        )
+        advice = r"""answers 404: .*database not found: .*; a bridge makes the bucket "nobody's" at its first"""
         with pytest.raises(StoreUnavailableError, match=advice):
             lost.write(batch)
         with pytest.raises(StoreUnavailableError, match=advice):
@@ -361,7 +359,7 @@ def test_influxdb_client_goes_by_the_endpoint_of_2_and_hears_its_refusals(influx
         with InfluxStore(settings) as store:
             batch = Batch.of_asset("lathe", np.array([1]), ("a",), np.ones((1, 1)))
             with pytest.raises(
-                StoreUnavailableError, match='answers 404: database not found: "nowhere"; create the bucket'
+                StoreUnavailableError, match='answers 404: database not found: "nowhere"; a bridge makes the bucket'
             ):
                 store.write(batch)
             with pytest.raises(StoreError, match="cannot delete: 404: 404 page not found"):

@@ -115,7 +115,7 @@ def test_names_that_no_line_can_hold_are_refused_at_the_border(fields, message):
         (500, {"Retry-After": "soon"}, '{"error": "timeout"}', "answers 500: timeout; try later", None),
         (401, {}, '{"message": "no token"}', "answers 401: no token; set FORESENSE_INFLUX_TOKEN", None),
         (403, {}, "", "answers 403: no words; set FORESENSE_INFLUX_TOKEN to one that may use 'New_Sensor'", None),
-        (404, {}, "404 page not found", "create the bucket 'New_Sensor' with prepare", None),
+        (404, {}, "404 page not found", "a bridge makes the bucket 'New_Sensor' at its first write: wait", None),
         (301, {"Location": "http://other"}, "", "answers 301: no words; check FORESENSE_INFLUX_URL", None),
     ],
 )

@@ -1,13 +1,19 @@
 """`foresense migrate` as a person calls it."""
 
+import re
 import uuid
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from store_old_rows import expected_new, full, new, of, rows, same
 from typer.testing import CliRunner
 
 from foresense.__main__ import app
+from foresense.config import IngestConfig
+from foresense.sources.store import read_means
+from foresense.stores import Batch
 from foresense.stores.embedded import EmbeddedStore
 from foresense.stores.influx import InfluxSettings, InfluxStore
 
@@ -89,6 +95,64 @@ def test_the_command_counts_transforms_and_deletes(tmp_path) -> None:
     code, text = call(tmp_path, *start)
     assert text == f"embedded:{tmp_path}/store: no samples of the old format\n"
     same(rows(EmbeddedStore(tmp_path / "store")), expected_new(full(8)))
+
+
+@pytest.mark.parametrize("option", ["transform", "delete"])
+def test_what_ingest_kept_of_the_store_goes_when_it_is_changed(tmp_path, option) -> None:
+    store = EmbeddedStore(tmp_path / "store")
+    store.write(full(48 * 360))  # two days
+    store.close()
+    kept = tmp_path / ".foresense" / "kept"
+    channels = ({"name": "accX", "unit": "g"}, {"name": "temp_body", "unit": "Cel"})
+    config = IngestConfig(source="store", channels=channels, late_h=2)
+
+    def means():
+        with closing(EmbeddedStore(tmp_path / "store")) as store:
+            now_ns = store.assets()["lathe"][1] + 10**12
+            return read_means(store, "s", config, kept / "live", now_ns).tables[0].values
+
+    store = EmbeddedStore(tmp_path / "store")
+    store.write(Batch.of_asset("lathe", full(1).times_ns - 1, ("temp_body",), np.zeros((1, 1))))
+    store.close()
+    before = means()
+    start = ("--from", "old-format", "--store", "embedded:store", "--option", option)
+    assert call(tmp_path, *start)[0] == 0
+    assert kept.exists()
+    code, text = call(tmp_path, *start, "--apply")
+    assert (code, f"removed: {kept} (what ingest read of the store before; " in text) == (0, True)
+    if option == "transform":
+        assert np.isnan(before[1:, 1]).all()
+        assert not np.isnan(means()[:, 1]).any()
+    else:
+        assert not np.isnan(before[1:, 0]).any()
+        assert np.isnan(means()[:, 0]).all()
+
+
+def test_the_documented_lines_put_back_what_several_deletions_removed(tmp_path, monkeypatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    words = ("--from", "old-format", "--store", "embedded:store", "--option", "delete", "--apply")
+    for first in (0, 8):
+        with closing(EmbeddedStore(tmp_path / "store")) as store:
+            store.write(full(8, first=first))
+        assert call(tmp_path, *words)[0] == 0
+    assert len(list((tmp_path / "migration").glob("*-old-format.parquet"))) == 2
+    assert rows(EmbeddedStore(tmp_path / "store")) == {}
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {})
+    same(rows(EmbeddedStore(tmp_path / "store")), of(full(8)) | of(full(8, first=8)))
+
+
+def test_a_store_folder_that_is_not_there_or_a_file_is_named(tmp_path) -> None:
+    code, text = call(tmp_path, "--from", "old-format", "--store", "embedded:typo")
+    assert (code, text.startswith("--store: embedded:typo is not there, expected the folder of an embedded")) == (
+        1,
+        True,
+    )
+    assert f" at {tmp_path}/typo; name the one that the bridge writes to with --store or FORESENSE_STORE" in text
+    (tmp_path / "typo").write_text("a file")
+    code, text = call(tmp_path, "--from", "old-format", "--store", "embedded:typo")
+    assert (code, text.startswith("--store: embedded:typo is a file, expected the folder")) == (1, True)
 
 
 def test_a_conflict_is_exit_code_1_with_the_file_that_tells_it(tmp_path) -> None:

@@ -72,6 +72,7 @@ def run(
         "broker": BrokerSettings.from_url(url, os.environ, **waits),
         "client_id": client_id,
         "folder": _below_project(folder),
+        "store": store,
         "is_spooling": spool,
         "spool_max_mib": spool_mib,
         "metrics_host": metrics_host,

@@ -87,6 +87,7 @@ class BridgeSettings(Section):
 
     broker: BrokerSettings
     folder: Path  # spool, dead letters, state
+    store: str = ""  # as `bridge run` was told; the state says it, and a backup asks for it
     topics: tuple[str, ...] = Field((TOPIC,), min_length=1)
     client_id: str = Field("foresense-bridge", min_length=1)  # fixed: the broker keeps the session under this name
     channels: tuple[str, ...] = Field(CHANNELS, min_length=1)

@@ -111,6 +111,7 @@ class Watch:
             "pid": os.getpid(),
             "started_utc": datetime.fromtimestamp(self._began, UTC).isoformat(timespec="seconds"),
             "broker": self._settings.broker.address,
+            "store": self._settings.store,
             "is_connected": self._connection.is_up,
             "n_connection_losses": self._connection.n_losses,
             "received": counters.received,

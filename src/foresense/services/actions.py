@@ -2,11 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from foresense.services import backups, secret_file, volumes
 from foresense.services.containers import Docker, ServiceError, check_services
 from foresense.services.containers import volumes as volume_names
-from foresense.services.places import check_places, places, restore_places, write_places
+from foresense.services.places import (
+    check_places,
+    check_store,
+    places,
+    restore_places,
+    store_name,
+    write_places,
+)
+from foresense.signals.kept import forget_kept
+from foresense.stores import split_name
 
 WAIT_S = 900  # images are built before; Spark and MLflow take a minute on a slow disk
 ADDRESSES = """Prefect   http://127.0.0.1:4200
@@ -14,6 +24,7 @@ MLflow    http://127.0.0.1:5000
 InfluxDB  http://127.0.0.1:8086   (user foresense, password in deploy/.env)
 Spark     http://127.0.0.1:8080
 MQTT      127.0.0.1:1883          (user machines, password in deploy/.env)"""
+_INFLUX_OF_COMPOSE = (("127.0.0.1", 8086), ("localhost", 8086), ("::1", 8086), ("influxdb", 8086))
 Tell = Callable[[str], None]
 
 
@@ -94,7 +105,15 @@ def down(root: Path) -> int:
     return Docker.find(root).shown("down")
 
 
-def backup(root: Path, folder: Path, environment: Mapping[str, str], *, embedded: bool, tell: Tell) -> None:
+def backup(
+    root: Path,
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    embedded: bool,
+    without_store: bool = False,
+    tell: Tell,
+) -> bool:
     """Write a backup with a name from the clock into `folder`.
 
     Args:
@@ -102,14 +121,22 @@ def backup(root: Path, folder: Path, environment: Mapping[str, str], *, embedded
         folder: For backups.
         environment: Says where store and bridge keep their data.
         embedded: Only what lies in folders of this machine; needs no docker.
-        tell: Gets a line for each part.
+        without_store: The samples are backed up elsewhere: leave the folder of the store out.
+        tell: Gets a line for each part, and for what is not in it.
+
+    Returns:
+        Whether the samples are in it, or were not asked for.
 
     Raises:
         ServiceError: there is nothing to back up, or docker does not answer.
         OSError: no room, or something could not be copied.
-        ValueError: a place cannot be backed up as it is.
+        ValueError: a place cannot be backed up as it is; the bridge writes to another store than FORESENSE_STORE.
     """
     found = places(root, environment)
+    if without_store:
+        del found["store"]
+    else:
+        check_store(root, found["bridge"], environment)
     started = (root / secret_file.PLACE).exists()
     docker = Docker.find(root) if started and not embedded else None
     for left in backups.unfinished(folder):
@@ -126,9 +153,34 @@ def backup(root: Path, folder: Path, environment: Mapping[str, str], *, embedded
             )
         backups.write_manifest(partial, root, parts)
         backups.verified(partial)
+        has_compose_influx = volumes.has_influx(partial, parts)
     for each in parts:
         tell(f"{each.kind:8} {each.name:28} {each.size / 2**20:10.1f} MiB  {each.sha256[:16]}")
+    names = {each.name for each in parts}
+    for name, path in found.items():
+        if name not in names:
+            tell(f"not there: {name} ({path})")
+    if without_store:
+        tell(f"{target}: complete, without the store (--without-store)")
+        return True
+    if split_name(store_name(environment))[0] == "influx" and not (
+        has_compose_influx and _is_of_compose(environment.get("FORESENSE_INFLUX_URL", ""))
+    ):
+        address = environment.get("FORESENSE_INFLUX_URL") or "FORESENSE_INFLUX_URL is not set"
+        tell(
+            f"NOT in this backup: the samples in {store_name(environment)} ({address}); use `influx backup` (2.x) or "
+            "`influxd backup` (1.x) on its machine, or `foresense backup` without --embedded in the checkout whose "
+            "compose.yaml runs it; --without-store says that this is done"
+        )
+        tell(f"{target}: complete but for the samples")
+        return False
     tell(f"{target}: complete")
+    return True
+
+
+def _is_of_compose(url: str) -> bool:
+    address = urlsplit(url or "http://127.0.0.1:8086")
+    return (address.hostname, address.port) in _INFLUX_OF_COMPOSE
 
 
 def restore(
@@ -157,10 +209,15 @@ def restore(
     if docker is not None:
         volumes.check_volumes(docker, parts, replace=replace)
     now = backups.stamp()
-    aside = [str(path) for path in restore_places(found, folder, parts, now)]
-    if docker is not None:
-        aside += volumes.restore_volumes(docker, folder, parts, now)
+    try:
+        aside = [str(path) for path in restore_places(found, folder, parts, now)]
+        if docker is not None:
+            aside += volumes.restore_volumes(docker, folder, parts, now)
+    finally:
+        forgotten = forget_kept(root)
     for name in aside:
         tell(f"put aside: {name}")
+    if forgotten:
+        tell(forgotten)
     left_out = f"; {n_volumes} volumes left out (--embedded)" if n_volumes and docker is None else ""
     tell(f"{folder}: restored{left_out}")

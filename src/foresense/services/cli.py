@@ -57,13 +57,19 @@ def down() -> None:
 def backup(
     embedded: Embedded = False,
     to: Annotated[Path | None, typer.Option(help="Folder for backups; default: backups/ in the project.")] = None,
+    without_store: Annotated[
+        bool, typer.Option("--without-store", help="Samples are backed up elsewhere; leave store/ out.")
+    ] = False,
 ) -> None:
-    """Copy volumes and folders into backups/<UTC time>/, with SHA-256; complete or absent."""
+    """Copy volumes and folders into backups/<UTC time>/, with SHA-256; exits 1 when the samples are not among them."""
     from foresense.services import actions
 
     _leave_cleanly_on_terminate()
     folder = to.absolute() if to else _project() / "backups"
-    actions.backup(_project(), folder, os.environ, embedded=embedded, tell=typer.echo)
+    has_samples = actions.backup(
+        _project(), folder, os.environ, embedded=embedded, without_store=without_store, tell=typer.echo
+    )
+    raise typer.Exit(0 if has_samples else 1)
 
 
 @services.command()

@@ -1,6 +1,7 @@
 """What a project keeps in its folders: into a backup and back. What a restore replaces stays beside."""
 
 import fcntl
+import json
 import os
 import shutil
 import sqlite3
@@ -14,10 +15,13 @@ from typing import IO
 from foresense.services.archives import TOP, written
 from foresense.services.backups import Part, part
 from foresense.services.databases import COMPANIONS, copy_database, is_database, is_held
+from foresense.stores import split_name
 
 _N_TRIES = 20  # of a folder from which files go away meanwhile
 _N_HELD = 512  # files kept open at a time; a process may have 1024
 _UNFINISHED = ".unfinished"  # what the embedded store and the exports end a name with until the file is complete
+_STORE = "embedded:store"  # where FORESENSE_STORE says nothing; as `bridge run` has it
+_STATE = "state.json"  # of the bridge, in its folder
 _WRITER_LOCK = "writer.lock"  # locked by the process that writes to the embedded store
 
 
@@ -32,13 +36,14 @@ def places(root: Path, environment: Mapping[str, str]) -> dict[str, Path]:
         environment: FORESENSE_STORE and FORESENSE_BRIDGE_FOLDER, as the bridge reads them.
 
     Raises:
-        ValueError: one of them lies inside another.
+        ValueError: one of them lies inside another, or FORESENSE_STORE names no store.
     """
-    kind, _, folder = environment.get("FORESENSE_STORE", "").partition(":")
+    kind, folder = split_name(store_name(environment))
     found = {
         "secrets": root / "deploy" / ".env",
         "bridge": root / (environment.get("FORESENSE_BRIDGE_FOLDER") or "bridge"),
-        "store": root / (folder if kind == "embedded" and folder else "store"),
+        "store": root / (folder if kind == "embedded" else "store"),
+        "migration": root / "migration",
         "mlflow-runs": root / "mlflow" / "mlflow.db",
         "mlflow-artifacts": root / "mlflow" / "artifacts",
         "dvc-cache": root / ".dvc" / "cache",
@@ -52,6 +57,47 @@ def places(root: Path, environment: Mapping[str, str]) -> dict[str, Path]:
                     "(FORESENSE_STORE, FORESENSE_BRIDGE_FOLDER)"
                 )
     return resolved
+
+
+def store_name(environment: Mapping[str, str]) -> str:
+    """What FORESENSE_STORE says, or what it stands for when it says nothing."""
+    return environment.get("FORESENSE_STORE") or _STORE
+
+
+def check_store(root: Path, bridge: Path, environment: Mapping[str, str]) -> None:
+    """Refuse to go by FORESENSE_STORE where the bridge was told to write to another store.
+
+    Args:
+        root: Folder of the project.
+        bridge: Folder of the bridge, whose state names its store.
+        environment: FORESENSE_STORE.
+
+    Raises:
+        ValueError: they differ.
+    """
+    name, written_to = store_name(environment), _store_of_bridge(bridge / _STATE)
+    if written_to is None or _where(root, written_to) == _where(root, name):
+        return
+    said = name if environment.get("FORESENSE_STORE") else f"nothing, which stands for {name}"
+    raise ValueError(
+        f"{bridge / _STATE}: the bridge writes to the store {written_to!r}, and FORESENSE_STORE says {said}; set "
+        f"FORESENSE_STORE={written_to} to have those samples in the backup, or leave samples out with --without-store"
+    )
+
+
+def _store_of_bridge(state: Path) -> str | None:
+    """None where no bridge has run, or one that did not say it."""
+    try:
+        found = json.loads(state.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return (found.get("store") or None) if isinstance(found, dict) else None
+
+
+def _where(root: Path, name: str) -> tuple[str, Path | None]:
+    # Buckets of InfluxDB are backed up together.
+    kind, rest = split_name(name)
+    return kind, (root / rest).resolve() if kind == "embedded" else None
 
 
 def write_places(found: Mapping[str, Path], folder: Path) -> list[Part]:

@@ -1,5 +1,6 @@
 """Volumes of the services, into a backup and back. None is ever removed: what a restore replaces is copied first."""
 
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from foresense.services.containers import Docker, ServiceError, volumes
 
 #: What copies: the base of our own images, so it is there wherever they were built.
 HELPER = "python:3.11-slim-bookworm"
+_INFLUX = "foresense-influxdb"
 #: The server's own dump, beside the copy of its volume: it can be restored into another server and a newer version.
 #: The token is the one that the image keeps for its own command line.
 INFLUX_DUMP = """rm -rf /tmp/dump
@@ -37,6 +39,15 @@ def write_volumes(docker: Docker, folder: Path) -> list[Part]:
         if running:
             docker.must(*docker.compose("start", *running))
     return parts
+
+
+def has_influx(folder: Path, parts: Sequence[Part]) -> bool:
+    """Whether the InfluxDB of compose.yaml is in the backup `folder`; its volume is made, empty, without it too."""
+    for each in parts:
+        if each.kind == "volume" and each.name == _INFLUX:
+            with tarfile.open(folder / each.file) as tar:
+                return any(member.isfile() for member in tar)
+    return False
 
 
 def check_volumes(docker: Docker, parts: Sequence[Part], *, replace: bool) -> None:

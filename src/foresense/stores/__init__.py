@@ -22,6 +22,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "open_store",
+    "split_name",
 ]
 
 
@@ -36,16 +37,32 @@ def open_store(text: str, environment: Mapping[str, str], root: Path = Path()) -
     Raises:
         ValueError: another name, or settings that are wrong or missing.
     """
-    kind, _, rest = text.partition(":")
-    if kind == "embedded" and rest:
+    kind, rest = split_name(text)
+    if kind == "embedded":
         from foresense.stores.embedded import EmbeddedStore
 
         return EmbeddedStore(root / rest)
-    if text == "influx" or (kind == "influx" and rest):
-        from foresense.stores.influx import InfluxSettings, InfluxStore
+    from foresense.stores.influx import InfluxSettings, InfluxStore
 
-        bucket = {"FORESENSE_INFLUX_BUCKET": rest} if rest else {}
-        return InfluxStore(InfluxSettings.from_environment({**environment, **bucket}))
+    bucket = {"FORESENSE_INFLUX_BUCKET": rest} if rest else {}
+    return InfluxStore(InfluxSettings.from_environment({**environment, **bucket}))
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Take apart what names a store.
+
+    Args:
+        text: As for `open_store`.
+
+    Returns:
+        `embedded` and the folder, or `influx` and the bucket, "" for that of the environment.
+
+    Raises:
+        ValueError: another name.
+    """
+    kind, colon, rest = text.partition(":")
+    if (kind == "embedded" and rest) or (kind == "influx" and bool(colon) == bool(rest)):
+        return kind, rest
     raise ValueError(
         f"no store {text!r}; known: embedded:<folder>, influx (address in FORESENSE_INFLUX_URL), influx:<bucket>"
     )

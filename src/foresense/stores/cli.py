@@ -32,7 +32,7 @@ def migrate(
     apply: Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")] = False,
 ) -> None:
     """Find samples of the earlier format, and delete or transform them; exits 1 where a person has to look."""
-    from foresense.stores import open_store
+    from foresense.stores import open_store, split_name
     from foresense.stores.migrate import find
 
     _check(from_format, option, to, is_applied=apply)
@@ -50,11 +50,27 @@ def migrate(
                     f"--to: {to} is the store that is read ({source.place}); name another bucket or folder, or use "
                     "--option transform to write beside the old samples"
                 )
+        kind, rest = split_name(store)
+        if kind == "embedded" and not (project / rest).is_dir():
+            problem = "is a file" if (project / rest).exists() else "is not there"
+            raise ValueError(
+                f"--store: {store} {problem}, expected the folder of an embedded store at {project / rest}; name the "
+                "one that the bridge writes to with --store or FORESENSE_STORE"
+            )
+        if apply:
+            opened.callback(_forget, project)
         _show(source, find(source))
         if option == "delete":
             _delete(source, stem, apply=apply)
         elif option:
             _transform(source, target, stem, apply=apply)
+
+
+def _forget(project: Path) -> None:
+    from foresense.signals.kept import forget_kept
+
+    if told := forget_kept(project):
+        typer.echo(told)
 
 
 def _check(from_format: str, option: str, to: str, *, is_applied: bool) -> None:

@@ -155,8 +155,9 @@ def problem(settings: InfluxSettings, answer: Answer) -> StoreError:
         return StoreUnavailableError(f"{said}; set FORESENSE_INFLUX_TOKEN to one that may use {settings.bucket!r}")
     if answer.status == 404:
         return NoDatabaseError(
-            f"{said}; create the bucket {settings.bucket!r} with prepare(), or set FORESENSE_INFLUX_BUCKET, or "
-            "FORESENSE_INFLUX_FLAVOUR where the address is right and the path is not"
+            f"{said}; a bridge makes the bucket {settings.bucket!r} at its first write: wait for that, or name one "
+            "that is there with FORESENSE_INFLUX_BUCKET; or set FORESENSE_INFLUX_FLAVOUR where the address is right "
+            "and the path is not"
         )
     if answer.status == 429 or answer.status >= 500:
         return StoreUnavailableError(f"{said}; try later", _retry_after_s(answer.headers))
