@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import ROOT
+from foresense.bridge import TOPIC
 from foresense.bridge.payload import CHANNELS
 from foresense.bridge.plant import Message
 from foresense.bridge.publisher import Publisher
-from foresense.bridge.settings import TOPIC, BrokerSettings
+from foresense.bridge.settings import BrokerSettings
 from foresense.bridge.spool import Spool
 from foresense.stores import Store, open_store
 

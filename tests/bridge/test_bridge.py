@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from benchmarks.rig import ASSETS, Publisher, Spool, message, sample, servers
+from foresense.bridge import TOPIC
 from foresense.bridge.bridge import run_bridge
 from foresense.bridge.connection import Connection
 from foresense.bridge.counters import Counters
 from foresense.bridge.intake import Intake
 from foresense.bridge.plant import Message
 from foresense.bridge.publisher import PublishError
-from foresense.bridge.settings import TOPIC, BrokerSettings
+from foresense.bridge.settings import BrokerSettings
 from foresense.bridge.spool import SpoolError
 from foresense.bridge.watch import Alarms, problem_of, read_state
 from foresense.stores import StoreUnavailableError
@@ -58,7 +59,7 @@ def is_connected(folder: Path) -> bool:
         return False
 
 
-def wait_until(is_true: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(is_true: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < end, "waited in vain"

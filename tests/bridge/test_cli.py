@@ -158,8 +158,17 @@ def test_a_state_that_is_old_is_no_work() -> None:
     ("words", "message"),
     [
         (["--start", "yesterday"], "--start: expected `now` or a time like 2025-01-01T00:00:00Z, found 'yesterday'"),
-        (["--speed", "-1"], "--speed: 0 or more, found -1"),
-        (["--interval", "1"], "interval_s"),
+        (["--speed", "-1"], "--speed: expected a number, 0 or more, found -1"),
+        (["--speed", "nan"], "--speed: expected a number, 0 or more, found nan"),
+        (["--interval", "1"], "  --interval: Input should be greater than or equal to 2, found 1.0"),
+        (["--interval", "0"], "  --interval: Input should be greater than or equal to 2, found 0.0"),
+        (
+            ["--rows", "0", "--batch", "40000"],
+            "options: 2 problem(s)\n  --rows: Input should be greater than 0, found 0",
+        ),
+        (["--batch", "40000"], "  --batch: Input should be less than or equal to 10000, found 40000"),
+        (["--time-zone", "Mars/X", "--start", "2025-01-01"], "--time-zone: 'Mars/X' is no time zone; give an IANA"),
+        (["--time-zone", "Mars/X"], "--time-zone: 'Mars/X' is no time zone; give an IANA"),
         (["--url", "http://x"], "expected mqtt://user@host:1883"),
     ],
 )
@@ -167,6 +176,18 @@ def test_a_wrong_option_of_simulate_is_told(words: list[str], message: str, tmp_
     code, shown = call("simulate", *words, folder=tmp_path)
     assert code == 1
     assert message in shown
+    assert "pydantic" not in shown
+
+
+@pytest.mark.parametrize("name", ["write", "asset", "Time_NS"])
+def test_a_channel_that_the_store_would_never_take_is_refused_at_the_start(name, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("foresense.bridge.cli.stopped_by_signals", lambda: None)
+    monkeypatch.setattr("foresense.bridge.bridge.run_bridge", lambda *_: pytest.fail("it has connected"))
+    monkeypatch.setattr("foresense.bridge.memory.keep_memory_small", lambda: None)
+    code, shown = call("bridge", "run", "--channel", "current", "--channel", name, folder=tmp_path)
+    assert code == 1
+    assert f"a channel cannot be called {name!r}: the embedded store has columns asset, time_ns, write" in shown
+    assert "give the channel another name" in shown
 
 
 @pytest.mark.slow

@@ -64,6 +64,15 @@ def test_a_typo_names_the_nearest_known_key(tmp_path, right, wrong, message):
     assert message in refusal(tmp_path, LATHE.replace(right, wrong))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "problem"), [("1e-10", "0.001 (found 1e-10)"), (".inf", "finite number (found inf)")]
+)
+def test_an_interval_of_nearly_nothing_or_for_ever_is_refused(tmp_path, wrong, problem):
+    text = refusal(tmp_path, LATHE.replace("source: simulate,", f"source: simulate, interval_s: {wrong},"))
+    assert "ingest.interval_s: Input should be" in text
+    assert problem in text
+
+
 def test_a_key_like_no_other_lists_what_is_known(tmp_path):
     text = refusal(tmp_path, LATHE.replace("horizon: 24", "zzzz: 24"))
     assert "window.zzzz: unknown key (known: context, group, horizon," in text

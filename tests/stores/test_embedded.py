@@ -136,7 +136,10 @@ def test_what_was_written_before_a_kill_is_there_and_the_next_writer_goes_on(tmp
         folder, log = tmp_path / f"store-{attempt}", tmp_path / f"log-{attempt}"
         writer = multiprocessing.get_context("spawn").Process(target=_write_for_ever, args=(folder, log))
         writer.start()
+        end = time.monotonic() + 60
         while not log.exists():
+            assert writer.is_alive(), f"the writer has ended with {writer.exitcode}"
+            assert time.monotonic() < end, "the writer writes nothing"
             time.sleep(0.01)
         time.sleep(rng.uniform(0.2, 1.0))
         os.kill(writer.pid or 0, signal.SIGKILL)
@@ -196,6 +199,127 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
         EmbeddedStore(tmp_path).assets()
     with pytest.raises(StoreError, match="a channel cannot be called 'time_ns'"):
         EmbeddedStore(tmp_path / "new").write(Batch.of_asset("a", np.array([1]), ("time_ns",), np.array([[1.0]])))
+
+
+def test_a_path_that_cannot_be_a_store_is_unavailable_until_it_is_mended(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        store = EmbeddedStore(folder)
+        for _ in range(2):
+            with pytest.raises(
+                StoreUnavailableError, match=r"cannot be written to: .*; expected a folder that this user"
+            ):
+                store.write(hours(1))
+            with pytest.raises(StoreUnavailableError, match="cannot be written to"):
+                store.delete(0, 1)
+    (tmp_path / "file").unlink()
+    store.write(hours(1))
+    assert store.assets() == {"lathe": (0, 0)}
+
+
+def test_a_writer_that_could_not_clear_up_is_none_yet(tmp_path: Path, monkeypatch) -> None:
+    first = EmbeddedStore(tmp_path)
+    first.write(hours(1))
+    first.close()
+    (tmp_path / ".left.unfinished").write_bytes(b"")
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    store = EmbeddedStore(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(StoreUnavailableError, match="Permission denied"):
+            store.write(hours(2))
+    store.write(hours(2))
+    assert [part.first for part in store.parts()] == [1, 2]
+
+
+def noise(number: int) -> Batch:
+    values = np.random.default_rng(number).normal(size=(500, 1))
+    return Batch.of_asset("mill", np.arange(500) + 500 * number, ("v",), values)
+
+
+def flip(path: Path) -> None:
+    """One bit of the last value of channel `v`."""
+    column = pq.read_metadata(path).row_group(0).column(3)
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_not_merged_nor_written_anew(tmp_path: Path, caplog) -> None:
+    store = EmbeddedStore(tmp_path)
+    for number in range(FAN - 1):
+        store.write(noise(number))
+    flip(store.parts()[3].path)
+    assert store.write(noise(FAN)) == []
+    assert len(store.parts()) == FAN
+    assert "parts are not merged: " in caplog.text
+    assert "CRC checksum verification failed" in caplog.text
+    damaged = store.parts()[3].path
+    content = damaged.read_bytes()
+    text = rf"{damaged.name} cannot be read: .*CRC checksum verification failed.*; restore this part from a backup"
+    with pytest.raises(StoreError, match=text):
+        store.delete(500 * 3, 500 * 3 + 10)
+    with pytest.raises(StoreError, match=text):
+        store.erase("mill", np.array([500 * 3]), ("v",))
+    assert damaged.read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", ["cut", "thrift", "empty"])
+def test_a_damaged_part_is_named(tmp_path: Path, damage: str) -> None:
+    store = EmbeddedStore(tmp_path)
+    for number in range(3):
+        store.write(noise(number))
+    path = store.parts()[1].path
+    content = bytearray(path.read_bytes())
+    length = int.from_bytes(content[-8:-4], "little")
+    content[-8 - length] = 0xFF  # the first byte of the footer
+    path.write_bytes({"cut": content[: len(content) // 2], "thrift": content, "empty": b""}[damage])
+    for ask in (
+        store.assets,
+        store.channels,
+        lambda: store.read("mill", 0, 10**9, channels=("v",)),
+        lambda: store.n_values("mill", 0, 10**9, ("v",)),
+        lambda: store.delete(0, 10**9),
+    ):
+        with pytest.raises(StoreError) as found:
+            ask()
+        assert f"{tmp_path}: {path.name} cannot be read: " in str(found.value)
+        assert "(DuckDB: " in str(found.value)
+        assert "; restore this part from a backup, or move it away" in str(found.value)
+        assert "SELECT" not in str(found.value)
+
+
+def test_a_reader_beside_a_writer_that_erases_sees_all_that_is_left(tmp_path: Path) -> None:
+    """A part that is written anew keeps its name; the reader must look again all the same."""
+    store, problems, done = EmbeddedStore(tmp_path), [], threading.Event()
+    for number in range(3):
+        store.write(noise(number))
+    expected = np.concatenate([noise(number).values[:, 0] for number in range(3)])
+
+    def look() -> None:
+        n_seen = len(expected)
+        while not done.is_set():
+            try:
+                read = EmbeddedStore(tmp_path).read("mill", 0, 10**9, channels=("v",))
+            except Exception as error:
+                problems.append(str(error))
+                return
+            if len(read) > n_seen or not np.array_equal(read.values[:, 0], expected[read.times_ns]):
+                problems.append(f"{len(read)} after {n_seen}")
+            n_seen = len(read)
+
+    readers = [threading.Thread(target=look) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for at in range(100):
+        store.erase("mill", np.array([at, 500 + at, 1000 + at]), ("v",))
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert problems == []
 
 
 def test_the_same_question_has_the_same_answer_to_the_last_bit(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ import os
 import shlex
 import signal
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
 
 import typer
+
+from foresense.bridge import TOPIC
 
 bridge = typer.Typer(name="bridge", help="MQTT to a store, losing nothing that was acknowledged.", no_args_is_help=True)
 
@@ -25,9 +28,15 @@ Folder = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json-logs", help="Log JSON lines.", envvar="FORESENSE_JSON_LOGS")]
 _URL = "mqtt://localhost:1883"
-_TOPIC = "sensor/data"
 _SPOOL = "plant.sqlite"
 _STALE_S = 15.0
+_PLANT_OPTIONS = {
+    "n_assets": "--machines",
+    "n_rows": "--rows",
+    "interval_s": "--interval",
+    "seed": "--seed",
+    "batch": "--batch",
+}
 
 
 @bridge.command()
@@ -64,7 +73,7 @@ def run(
     from foresense.bridge.bridge import run_bridge
     from foresense.bridge.memory import keep_memory_small
     from foresense.bridge.settings import BridgeSettings, BrokerSettings
-    from foresense.stores import open_store
+    from foresense.stores import check_channels, open_store
 
     _log_as(json_logs)
     waits: dict[str, Any] = {"retry_first_s": retry_first_s, "retry_last_s": retry_last_s}
@@ -85,6 +94,7 @@ def run(
     values |= {"topics": tuple(topic)} if topic else {}
     values |= {"channels": tuple(channel)} if channel else {}
     settings = BridgeSettings.checked(values)
+    check_channels(store, settings.channels)
     keep_memory_small()
     opened = open_store(store, os.environ, _project())
     try:
@@ -126,7 +136,7 @@ def status(
 
 def simulate(
     url: Url = _URL,
-    topic: Annotated[str, typer.Option(help="Where to publish.", envvar="FORESENSE_MQTT_TOPIC")] = _TOPIC,
+    topic: Annotated[str, typer.Option(help="Where to publish.", envvar="FORESENSE_MQTT_TOPIC")] = TOPIC,
     machines: Annotated[int, typer.Option(help="How many.")] = 3,
     rows: Annotated[int, typer.Option(help="Samples of each machine.")] = 43_200,
     interval: Annotated[float, typer.Option(help="Seconds between samples, 2 to 3600.")] = 2.0,
@@ -146,21 +156,17 @@ def simulate(
     """Publish the simulated plant over MQTT (QoS 1), in real time, faster, or as a back-fill of the past."""
     from foresense.bridge.plant import PlantSettings, plant_messages
     from foresense.bridge.publisher import Publisher
-    from foresense.bridge.settings import BrokerSettings
+    from foresense.bridge.settings import BrokerSettings, validated
     from foresense.bridge.spool import Spool
+    from foresense.sources.clock import check_zone
 
     _log_as(json_logs)
-    if speed < 0:
-        raise ValueError(f"--speed: 0 or more, found {speed:g}")
-    plant = PlantSettings(
-        n_assets=machines,
-        n_rows=rows,
-        interval_s=interval,
-        start_ns=_start_ns(start, time_zone, interval),
-        time_zone=time_zone,
-        seed=seed,
-        batch=batch,
-    )
+    if not (isfinite(speed) and speed >= 0):
+        raise ValueError(f"--speed: expected a number, 0 or more, found {speed:g}")
+    check_zone(time_zone, "--time-zone")
+    given = {"n_assets": machines, "n_rows": rows, "interval_s": interval, "seed": seed, "batch": batch}
+    plant = validated(PlantSettings, {**given, "start_ns": 0, "time_zone": time_zone}, _PLANT_OPTIONS)
+    plant = plant.model_copy(update={"start_ns": _start_ns(start, time_zone, interval)})
     broker = BrokerSettings.from_url(url, os.environ)
     spool = Spool(_below_project(folder) / _SPOOL)
     try:

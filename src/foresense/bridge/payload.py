@@ -20,6 +20,7 @@ CHANNELS = old_format.CHANNELS
 MAX_BYTES = 1 << 20
 #: A clock that was never set says 1970; 2000-01-01 in nanoseconds since 1970.
 FIRST_NS = 946_684_800 * 10**9
+#: A time that lies further ahead of its arrival is refused.
 AHEAD_NS = 86_400 * 10**9
 _KEYS = frozenset({"workspace_id", "time", "time_ns", "timestamp"})
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,128}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Event
 
 from foresense.bridge.connection import Connection, is_unheard
+from foresense.bridge.payload import AHEAD_NS
 from foresense.bridge.plant import Message
 from foresense.bridge.settings import BrokerSettings
 from foresense.bridge.spool import Spool
@@ -19,7 +20,6 @@ _GROUP = 200  # messages that are put on disk together
 _N_AHEAD = 20_000  # messages on disk before a back-fill waits for the broker
 _LOG_S = 10.0
 _READ_BYTES = 4 << 20
-AHEAD_NS = 86_400 * 10**9
 
 
 class PublishError(RuntimeError):

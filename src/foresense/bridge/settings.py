@@ -16,11 +16,10 @@ from pydantic import (
     model_validator,
 )
 
+from foresense.bridge import TOPIC
 from foresense.bridge.payload import CHANNELS
 from foresense.config import ConfigError, Section
 
-DEFAULT_URL = "mqtt://localhost:1883"
-TOPIC = "sensor/data"
 Kind = TypeVar("Kind", bound=Section)
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -68,7 +67,7 @@ class BrokerSettings(Section):
         if parts.scheme not in _PORTS or not parts.hostname or parts.path not in ("", "/") or parts.query:
             raise ConfigError("FORESENSE_MQTT_URL (--url): expected mqtt://user@host:1883 or mqtts://user@host:8883")
         password = _password(environment) or (unquote(parts.password) if parts.password else None)
-        return _validated(
+        return validated(
             cls,
             {
                 "host": parts.hostname,
@@ -140,18 +139,33 @@ class BridgeSettings(Section):
         Raises:
             ConfigError: every problem, one a line, without values.
         """
-        return _validated(cls, values)
+        return validated(cls, values)
 
 
-def _validated(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+def validated(kind: type[Kind], values: Mapping[str, Any], options: Mapping[str, str] | None = None) -> Kind:
+    """Check settings.
+
+    Args:
+        kind: Which.
+        values: By name of the field.
+        options: Name of the option that a field was given by; what was found there is told, so none may be secret.
+
+    Raises:
+        ConfigError: every problem, one a line.
+    """
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, found['loc'])) or 'settings'}: {found['msg'].removeprefix('Value error, ')}"
-            for found in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        raise ConfigError("\n  ".join([f"bridge: {len(problems)} problem(s)", *problems])) from None
+        problems = []
+        for found in error.errors(include_url=False, include_context=False):
+            name = ".".join(map(str, found["loc"]))
+            problem = found["msg"].removeprefix("Value error, ")
+            if options and name in options:
+                problems.append(f"{options[name]}: {problem}, found {found['input']!r}")
+            else:
+                problems.append(f"{name or 'settings'}: {problem}")
+        where = "options" if options else "bridge"
+        raise ConfigError("\n  ".join([f"{where}: {len(problems)} problem(s)", *problems])) from None
 
 
 def _password(environment: Mapping[str, str]) -> str | None:

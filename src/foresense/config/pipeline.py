@@ -38,7 +38,7 @@ class IngestConfig(Section):
     asset_column: str | None = None  # absent: one asset per file, named by `asset` or the file's stem
     asset: str | None = None
     channels: tuple[ChannelConfig, ...] = Field(min_length=1)
-    interval_s: PositiveFloat = 3600.0  # one sample every so many seconds after ingest
+    interval_s: float = Field(3600.0, ge=0.001, allow_inf_nan=False)  # one sample every so many seconds after ingest
     store: str | None = None  # embedded:<folder> or influx; absent: FORESENSE_STORE, else embedded:store
     newest_rows: PositiveInt | None = None  # store only: so many rows up to the newest; absent: the whole history
     late_h: NonNegativeFloat = 168.0  # store only: the newest hours are read again each time: samples may be late

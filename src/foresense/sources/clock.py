@@ -29,8 +29,12 @@ class Clock:
     n_second: int
 
 
-def check_zone(time_zone: str) -> None:
+def check_zone(time_zone: str, name: str = "ingest.time_zone") -> None:
     """Refuse a time zone that nobody knows.
+
+    Args:
+        time_zone: IANA name.
+        name: Of the setting, for the message.
 
     Raises:
         SourceError: not an IANA name.
@@ -39,7 +43,7 @@ def check_zone(time_zone: str) -> None:
         ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SourceError(
-            f"ingest.time_zone: {time_zone!r} is no time zone; give an IANA name like 'Europe/Paris', or 'UTC'"
+            f"{name}: {time_zone!r} is no time zone; give an IANA name like 'Europe/Paris', or 'UTC'"
         ) from error
 
 

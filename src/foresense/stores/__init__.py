@@ -1,6 +1,6 @@
 """Where samples are kept: an embedded store, or InfluxDB. An adapter is imported when it is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from foresense.stores.batch import (
@@ -21,6 +21,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailableError",
+    "check_channels",
     "open_store",
     "split_name",
 ]
@@ -66,3 +67,15 @@ def split_name(text: str) -> tuple[str, str]:
     raise ValueError(
         f"no store {text!r}; known: embedded:<folder>, influx (address in FORESENSE_INFLUX_URL), influx:<bucket>"
     )
+
+
+def check_channels(text: str, channels: Sequence[str]) -> None:
+    """Refuse channels that the store `text` would refuse with every batch.
+
+    Raises:
+        StoreError: the embedded store has a column of such a name.
+    """
+    if text.startswith("embedded:"):
+        from foresense.stores import parts
+
+        parts.check_channels(channels)

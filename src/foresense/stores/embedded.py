@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 import numpy as np
 
 from foresense.stores.batch import Batch, RefusedRow, StoreError, StoreUnavailableError
-from foresense.stores.parts import KEYS, MOST_ROWS, merge, merged_schema, n_rows, table_of, write_part
+from foresense.stores.parts import (
+    KEYS,
+    MOST_ROWS,
+    damage_errors,
+    damage_of,
+    merge,
+    merged_schema,
+    n_rows,
+    table_of,
+    write_part,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,7 +42,7 @@ FAN = 32
 _PART = re.compile(r"(?P<first>\d{12})-(?P<last>\d{12})\.parquet")
 _N_ROWS = 100_000  # read at a time of a part that is written anew
 Answer = TypeVar("Answer")
-_N_TRIES = 5  # of a reader whose parts were merged away between its look and its read
+_N_TRIES = 25  # of a reader whose parts were merged away between its look and its read
 
 
 class Part(NamedTuple):
@@ -68,7 +78,8 @@ class EmbeddedStore:
         """Keep `batch` as one part, and merge parts when there are many of one size.
 
         Raises:
-            StoreUnavailableError: another process is the writer, or the disk is full.
+            StoreUnavailableError: another process is the writer, the folder cannot be written to, or the disk is full.
+            StoreError: a channel is called like a column that is none.
         """
         measured = ~np.isnan(batch.values).all(axis=1)
         if not measured.any():
@@ -82,7 +93,7 @@ class EmbeddedStore:
         self._next += 1
         try:
             self._merge_where_many()
-        except (OSError, ValueError) as error:  # a full disk, a damaged part; the batch is kept, and the parts stand
+        except damage_errors() as error:  # or a full disk; the batch is kept, and the parts stand
             LOG.warning("%s: parts are not merged: %s; tried again with a later write", self.folder, error)
         return []
 
@@ -131,13 +142,14 @@ class EmbeddedStore:
         """Write every part anew that holds such samples, without them; a crash leaves some parts done, none broken.
 
         Raises:
-            StoreUnavailableError: another process is the writer.
+            StoreUnavailableError: another process is the writer, or the folder cannot be written to.
+            StoreError: a part is damaged; it and those after it are as they were.
         """
         self._become_writer()
         condition = "time_ns >= $start AND time_ns < $end" + (" AND asset = $asset" if asset is not None else "")
         limits: dict[str, Any] = {"start": start_ns, "end": end_ns} | ({"asset": asset} if asset is not None else {})
         for part in self.parts():
-            with _showing([part]) as connection:
+            with self._rewriting(part) as connection:
                 n_hit = connection.execute(f"SELECT count(*) FROM part WHERE {condition}", limits).fetchall()[0][0]
                 if n_hit:
                     kept = connection.sql(f"SELECT * FROM part WHERE NOT ({condition})", params=limits)
@@ -183,7 +195,8 @@ class EmbeddedStore:
         """Write every part anew that holds such values, without them; a crash leaves some parts done, none broken.
 
         Raises:
-            StoreUnavailableError: another process is the writer.
+            StoreUnavailableError: another process is the writer, or the folder cannot be written to.
+            StoreError: a part is damaged; it and those after it are as they were.
         """
         import pyarrow as pa
 
@@ -196,7 +209,7 @@ class EmbeddedStore:
             "AND part.time_ns >= $first AND part.time_ns <= $last"
         )
         for part in self.parts():
-            with _showing([part]) as connection:
+            with self._rewriting(part) as connection:
                 connection.register("erased", pa.table({"time_ns": times_ns}))
                 names = _channels(connection)
                 gone = [name for name in names if name in channels]
@@ -246,20 +259,32 @@ class EmbeddedStore:
             self._lock = None
 
     def _become_writer(self) -> None:
+        """Take the lock, and clear what a crash left; nothing where we have it.
+
+        Raises:
+            StoreUnavailableError: another process has it, or the folder cannot be made or written to.
+        """
         if self._lock is not None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.folder / "writer.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = None
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder / "writer.lock", os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(lock)
-            raise StoreUnavailableError(
-                f"{self.folder}: another process writes there; one writer at a time, so stop it (a bridge?) first"
-            ) from error
+            standing = self.parts()
+            self._remove_covered(standing)
+        except OSError as error:
+            if lock is not None:
+                os.close(lock)
+            if isinstance(error, BlockingIOError):
+                problem = "another process writes there; one writer at a time, so stop it (a bridge?) first"
+            else:
+                problem = (
+                    f"cannot be written to: {error}; expected a folder that this user may write to, or a path where "
+                    "one can be made: correct the store's path, its rights, or make room on the disk"
+                )
+            raise StoreUnavailableError(f"{self.folder}: {problem}") from error
         self._lock = lock
-        standing = self.parts()
-        self._remove_covered(standing)
         self._next = standing[-1].last + 1 if standing else 1
 
     def _remove_covered(self, standing: list[Part]) -> None:
@@ -285,9 +310,12 @@ class EmbeddedStore:
                 part.path.unlink()
 
     def _write_anew(self, part: Part, rows: duckdb.DuckDBPyRelation) -> None:
-        """Write `rows`, in order of asset and time, in the place of `part`."""
+        """Write `rows`, in order of asset and time, in the place of `part`, which they are of."""
         import pyarrow as pa
 
+        damage = damage_of(part.path)  # DuckDB looks at no checksum, and the new file would have a right one
+        if damage:
+            raise self._damaged(part, damage)
         reader = rows.to_arrow_reader(_N_ROWS)
         tables = (pa.Table.from_batches([piece]) for piece in reader)
         self._write_part(tables, reader.schema, part.first, part.last)
@@ -310,8 +338,23 @@ class EmbeddedStore:
         finally:
             os.close(folder)
 
+    @contextmanager
+    def _rewriting(self, part: Part) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that sees the rows of `part`, which is to be written anew.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        import duckdb
+
+        try:
+            with _showing([part]) as connection:
+                yield connection
+        except duckdb.Error as error:
+            raise self._unreadable([part], error) from error
+
     def _asked(self, ask: Callable[[duckdb.DuckDBPyConnection], Answer], nothing: Answer) -> Answer:
-        """The answer over all parts, `nothing` where there is none; looks again where the writer merged meanwhile.
+        """The answer over all parts, `nothing` where there is none; looks again where the writer changed them.
 
         Raises:
             StoreError: the parts cannot be read.
@@ -322,13 +365,54 @@ class EmbeddedStore:
             parts = self.parts()
             if not parts:
                 return nothing
+            files = _files(parts)
             try:
                 with _showing(parts) as connection:
                     return ask(connection)
-            except (duckdb.IOException, duckdb.InvalidInputException) as error:
-                if parts == self.parts() or attempt + 1 == _N_TRIES:
-                    raise StoreError(f"{self.folder}: cannot be read: {error}") from error
+            except duckdb.Error as error:
+                if files and files == _files(self.parts()):
+                    raise self._unreadable(parts, error) from error
+                if attempt + 1 == _N_TRIES:
+                    raise StoreError(
+                        f"{self.folder}: the writer changed the parts at each of {_N_TRIES} tries to read them; "
+                        f"try again when it has finished (DuckDB: {_first_line(error)})"
+                    ) from error
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _unreadable(self, parts: Sequence[Part], error: Exception) -> StoreError:
+        """What to say of `error`, met while reading `parts`: which of them is damaged, where that can be found."""
+        said = _first_line(error)
+        for part in parts:
+            damage = damage_of(part.path)
+            if damage:
+                return self._damaged(part, f"{damage} (DuckDB: {said})")
+        return StoreError(
+            f"{self.folder}: cannot be read, DuckDB says: {said}; every part can be read by itself. Where one was "
+            "changed from outside, restore this part from a backup, or move it away"
+        )
+
+    def _damaged(self, part: Part, problem: str) -> StoreError:
+        return StoreError(
+            f"{self.folder}: {part.path.name} cannot be read: {problem}; restore this part from a backup, or move it "
+            "away, and its samples are gone"
+        )
+
+
+def _files(parts: Sequence[Part]) -> list[tuple[str, int, int]]:
+    """Which files these are now: one that is written anew keeps its name; empty where one has gone.
+
+    The time is there because the number of a file that was replaced may soon be given to a new one.
+    """
+    try:
+        found = [(part.path.name, part.path.stat()) for part in parts]
+    except FileNotFoundError:
+        return []
+    return [(name, status.st_ino, status.st_mtime_ns) for name, status in found]
+
+
+def _first_line(error: Exception) -> str:
+    """What it says, without the query that DuckDB adds below."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @contextmanager

@@ -73,6 +73,20 @@ class _Rows(NamedTuple):
         )
 
 
+def check_channels(channels: Sequence[str]) -> None:
+    """Refuse a channel that is called like a column that is none; DuckDB does not tell `Write` from `write`.
+
+    Raises:
+        StoreError: there is one.
+    """
+    for name in channels:
+        if name.lower() in KEYS:
+            raise StoreError(
+                f"a channel cannot be called {name!r}: the embedded store has columns {', '.join(KEYS)} of its own; "
+                "give the channel another name where it is measured, or leave it out"
+            )
+
+
 def table_of(batch: Batch, write: int) -> pa.Table:
     """One row for each asset and time, sorted; of each channel the last value in the batch; NaN becomes null.
 
@@ -81,11 +95,9 @@ def table_of(batch: Batch, write: int) -> pa.Table:
         write: Number of this write.
 
     Raises:
-        StoreError: a channel is called like a column that is none.
+        StoreError: see `check_channels`.
     """
-    reserved = [name for name in batch.channels if name in KEYS]
-    if reserved:
-        raise StoreError(f"a channel cannot be called {reserved[0]!r}: the store has a column of that name")
+    check_channels(batch.channels)
     names = np.array(batch.assets, object)
     rank = np.argsort(np.argsort(names))[batch.asset_index]
     order = np.lexsort((batch.times_ns, rank))  # stable: rows of one key stay in the order of their writing
@@ -106,7 +118,12 @@ def write_part(tables: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) -
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(
-        file, schema, compression="zstd", use_dictionary=["asset"], write_statistics=["asset", "time_ns"]
+        file,
+        schema,
+        compression="zstd",
+        use_dictionary=["asset"],
+        write_statistics=["asset", "time_ns"],
+        write_page_checksum=True,
     ) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=_group_rows(len(schema)))
@@ -125,6 +142,29 @@ def n_rows(paths: Sequence[Path]) -> int:
     import pyarrow.parquet as pq
 
     return sum(pq.read_metadata(path).num_rows for path in paths)
+
+
+def damage_errors() -> tuple[type[Exception], ...]:
+    """What reading a part that is damaged raises; a part that is not there, too."""
+    import pyarrow as pa
+
+    return (OSError, ValueError, KeyError, pa.ArrowException)
+
+
+def damage_of(path: Path) -> str:
+    """What is wrong with a part, read from end to end; empty where nothing is.
+
+    Its pages are held against their checksums; parts of earlier versions have none.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
+            for _ in _groups(file, [name for name in file.schema_arrow.names if name not in KEYS]):
+                pass
+    except damage_errors() as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
 
 
 def merge(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -155,7 +195,10 @@ def _merged_rows(paths: Sequence[Path], channels: Sequence[str]) -> Iterator[pa.
     import pyarrow.parquet as pq
 
     with ExitStack() as stack:
-        files = [stack.enter_context(pq.ParquetFile(path, pre_buffer=False)) for path in paths]
+        files = [
+            stack.enter_context(pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True))
+            for path in paths
+        ]
         groups = [_groups(file, channels) for file in files]
         held = {number: rows for number, found in enumerate(groups) if (rows := next(found, None)) is not None}
         while held:
