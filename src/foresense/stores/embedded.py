@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 
+from foresense.stores import queries
 from foresense.stores.batch import Batch, RefusedRow, StoreError, StoreUnavailableError
 from foresense.stores.parts import (
-    KEYS,
     MOST_ROWS,
     damage_errors,
     damage_of,
@@ -110,11 +110,11 @@ class EmbeddedStore:
         """Samples, or their means, of one asset; see `Store.read`."""
 
         def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, np.ndarray]:
-            known = _channels(connection)
+            known = queries.channels(connection)
             wanted = [name for name in channels if name in known]
             if not wanted:
                 return {"time_ns": np.empty(0, np.int64)}
-            found = connection.execute(_samples(wanted, every_ns), limits)
+            found = connection.execute(queries.samples(wanted, every_ns), limits)
             return cast(dict[str, np.ndarray], found.fetchnumpy())
 
         limits: dict[str, Any] = {"asset": asset, "start": start_ns, "end": end_ns}
@@ -175,14 +175,14 @@ class EmbeddedStore:
     def channels(self) -> tuple[str, ...]:
         """Every channel that a part has a column for."""
         nothing: list[str] = []
-        return tuple(sorted(self._asked(_channels, nothing)))
+        return tuple(sorted(self._asked(queries.channels, nothing)))
 
     def n_values(self, asset: str, start_ns: int, end_ns: int, channels: Sequence[str]) -> int:
         """Values in all parts; one that was written twice counts twice."""
 
         def ask(connection: duckdb.DuckDBPyConnection) -> int:
-            known = set(_channels(connection))
-            counts = " + ".join(f"count({_name(name)})" for name in channels if name in known)
+            known = set(queries.channels(connection))
+            counts = " + ".join(f"count({queries.quoted(name)})" for name in channels if name in known)
             if not counts:
                 return 0
             sql = f"SELECT {counts} FROM part WHERE asset = $asset AND time_ns >= $start AND time_ns < $end"
@@ -204,34 +204,15 @@ class EmbeddedStore:
         if not len(times_ns):
             return
         limits: dict[str, Any] = {"asset": asset, "first": int(times_ns[0]), "last": int(times_ns[-1])}
-        joined = (
-            "FROM part LEFT JOIN erased ON part.time_ns = erased.time_ns AND part.asset = $asset "
-            "AND part.time_ns >= $first AND part.time_ns <= $last"
-        )
         for part in self.parts():
             with self._rewriting(part) as connection:
                 connection.register("erased", pa.table({"time_ns": times_ns}))
-                names = _channels(connection)
+                names = queries.channels(connection)
                 gone = [name for name in names if name in channels]
                 if not gone:
                     continue
-                there = " OR ".join(f"{_name(name)} IS NOT NULL" for name in gone)
-                limited = "part.asset = $asset AND part.time_ns >= $first AND part.time_ns <= $last"
-                hits = f"SELECT 1 FROM part JOIN erased USING (time_ns) WHERE {limited} AND ({there}) LIMIT 1"
-                if not connection.execute(hits, limits).fetchall():
-                    continue
-                emptied = ", ".join(
-                    f"CASE WHEN erased.time_ns IS NULL THEN part.{_name(name)} END AS {_name(name)}"
-                    if name in gone
-                    else f"part.{_name(name)}"
-                    for name in names
-                )
-                any_left = " OR ".join(f"{_name(name)} IS NOT NULL" for name in names)
-                sql = (
-                    f"SELECT * FROM (SELECT part.asset, part.time_ns, part.write, {emptied} {joined}) WHERE {any_left} "
-                    "ORDER BY asset, time_ns"  # a join keeps no order, and a merge needs it
-                )
-                self._write_anew(part, connection.sql(sql, params=limits))
+                if connection.execute(queries.hits(gone), limits).fetchall():
+                    self._write_anew(part, connection.sql(queries.without(names, gone), params=limits))
 
     def mend(self, *, apply: bool = True) -> int:
         """Nothing waits here: each part is complete."""
@@ -348,7 +329,7 @@ class EmbeddedStore:
         import duckdb
 
         try:
-            with _showing([part]) as connection:
+            with queries.showing([part.path]) as connection:
                 yield connection
         except duckdb.Error as error:
             raise self._unreadable([part], error) from error
@@ -367,7 +348,7 @@ class EmbeddedStore:
                 return nothing
             files = _files(parts)
             try:
-                with _showing(parts) as connection:
+                with queries.showing([part.path for part in parts]) as connection:
                     return ask(connection)
             except duckdb.Error as error:
                 if files and files == _files(self.parts()):
@@ -375,13 +356,13 @@ class EmbeddedStore:
                 if attempt + 1 == _N_TRIES:
                     raise StoreError(
                         f"{self.folder}: the writer changed the parts at each of {_N_TRIES} tries to read them; "
-                        f"try again when it has finished (DuckDB: {_first_line(error)})"
+                        f"try again when it has finished (DuckDB: {queries.first_line(error)})"
                     ) from error
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _unreadable(self, parts: Sequence[Part], error: Exception) -> StoreError:
         """What to say of `error`, met while reading `parts`: which of them is damaged, where that can be found."""
-        said = _first_line(error)
+        said = queries.first_line(error)
         for part in parts:
             damage = damage_of(part.path)
             if damage:
@@ -408,50 +389,3 @@ def _files(parts: Sequence[Part]) -> list[tuple[str, int, int]]:
     except FileNotFoundError:
         return []
     return [(name, status.st_ino, status.st_mtime_ns) for name, status in found]
-
-
-def _first_line(error: Exception) -> str:
-    """What it says, without the query that DuckDB adds below."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-@contextmanager
-def _showing(parts: Sequence[Part]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that sees the rows of `parts` as the view `part`."""
-    import duckdb
-
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "threads": 2,
-        "memory_limit": "256MB",
-        "autoinstall_known_extensions": False,
-    }
-    with duckdb.connect(config=settings) as connection:
-        connection.execute("SET enable_progress_bar = false")  # else our output has one after two seconds
-        files = ", ".join(_literal(str(part.path)) for part in parts)
-        connection.execute(f"CREATE VIEW part AS SELECT * FROM read_parquet([{files}], union_by_name = true)")
-        yield connection
-
-
-def _channels(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    return [str(row[0]) for row in connection.execute("DESCRIBE part").fetchall() if row[0] not in KEYS]
-
-
-def _samples(channels: Sequence[str], every_ns: int | None) -> str:
-    """Query: the samples of $asset in [$start, $end), or their means over intervals of $every from $origin."""
-    last = ", ".join(f"arg_max({_name(name)}, write) AS {_name(name)}" for name in channels)
-    limits = "asset = $asset AND time_ns >= $start AND time_ns < $end"
-    once = f"SELECT time_ns, {last} FROM part WHERE {limits} GROUP BY time_ns"
-    if every_ns is None:
-        return f"{once} ORDER BY time_ns"
-    # in order: threads would add up in another one each time, and the last bit would change
-    means = ", ".join(f"favg({_name(name)} ORDER BY time_ns) AS {_name(name)}" for name in channels)
-    begins = "(time_ns - $origin) // $every * $every + $origin"
-    return f"SELECT {begins} AS time_ns, {means} FROM ({once}) GROUP BY ALL ORDER BY ALL"
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
