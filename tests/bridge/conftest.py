@@ -1,6 +1,8 @@
 """A real mosquitto, and a store in memory that can be away."""
 
-from collections.abc import Iterator
+import ipaddress
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,43 @@ def quick(port: int, folder: Path, **others: Any) -> BridgeSettings:
 @pytest.fixture
 def settings_of() -> Any:
     return quick
+
+
+@pytest.fixture
+def certificates() -> Callable[[Path, str], tuple[Path, Path, Path]]:
+    """Makes a CA, and a certificate of it with its key for 127.0.0.1, as PEM files in a folder, of a name."""
+    return make_certificates
+
+
+def make_certificates(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """A CA, and a certificate of it with its key for 127.0.0.1, as PEM files."""
+    pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name} {part}")]) for part in ("CA", "broker")]
+    now = datetime.now(UTC)
+    found = []
+    for part in range(2):
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(names[part])
+            .issuer_name(names[0])
+            .public_key(keys[part].public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=part == 0, path_length=None), critical=True)
+        )
+        if part:
+            address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        found.append(folder / f"{name}-{part}.crt")
+        certificate = builder.sign(keys[0], hashes.SHA256())
+        found[-1].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    found.append(folder / f"{name}.key")
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    found[-1].write_bytes(keys[1].private_bytes(pem, form, serialization.NoEncryption()))
+    return found[0], found[1], found[2]

@@ -1,6 +1,5 @@
 """A running bridge with real servers: TLS, a store that asks for patience, a full disk, a rival, alarms, SIGTERM."""
 
-import ipaddress
 import json
 import re
 import signal
@@ -10,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -104,44 +102,10 @@ def real_server() -> Iterator[Callable[..., Any]]:
         server.stop()
 
 
-def certificates(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """A CA, and a certificate of it with its key for 127.0.0.1, as PEM files."""
-    pytest.importorskip("cryptography")
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name} {part}")]) for part in ("CA", "broker")]
-    now = datetime.now(UTC)
-    found = []
-    for part in range(2):
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(names[part])
-            .issuer_name(names[0])
-            .public_key(keys[part].public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=part == 0, path_length=None), critical=True)
-        )
-        if part:
-            address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        found.append(folder / f"{name}-{part}.crt")
-        certificate = builder.sign(keys[0], hashes.SHA256())
-        found[-1].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    found.append(folder / f"{name}.key")
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    found[-1].write_bytes(keys[1].private_bytes(pem, form, serialization.NoEncryption()))
-    return found[0], found[1], found[2]
-
-
 # paho-mqtt 2.2 leaves the closing of a socket whose handshake failed to its collection
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_tls_with_user_and_password_and_a_foreign_ca_gets_nothing(
-    real_server, store, settings_of, tmp_path, caplog
+    real_server, certificates, store, settings_of, tmp_path, caplog
 ) -> None:
     ca, certificate, key = certificates(tmp_path, "ours")
     foreign, *_ = certificates(tmp_path, "foreign")
