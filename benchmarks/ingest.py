@@ -1,6 +1,6 @@
 """`foresense ingest` of 1,000,000 points from a store, against pandas doing the same: seconds and memory of processes.
 
-Three machines, four channels, one sample a minute, in the embedded store and in Debian's influxd. The peer
+Three machines, four channels, one sample every ten seconds, in the embedded store and in Debian's influxd. The peer
 reads everything into pandas, keeps the last of equal rows, takes hourly means with `resample`, and writes Parquet. Run
 from the project root: `python -m benchmarks.ingest`.
 """
@@ -34,7 +34,7 @@ from foresense.stores.influx import InfluxSettings, InfluxStore
 LOG = logging.getLogger(__name__)
 CHANNELS = ("temp_body", "temp_shaft", "current", "vibration_magnitude")
 ASSETS = ("lathe-1-spindle", "cnc-mill-5-axis", "robot-arm-02")
-STEP_NS = 60 * 10**9
+STEP_NS = 10 * 10**9
 START_NS = 1_735_689_600 * 10**9
 LIMIT_S, LIMIT_MIB = 10.0, 400.0
 

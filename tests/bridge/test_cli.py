@@ -27,7 +27,7 @@ from foresense.stores.influx import InfluxStore
 
 
 def call(*words: str, folder: Path) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["--project", str(folder), *words])
+    done = CliRunner().invoke(app, ["--project", str(folder), *words], env={"FORESENSE_PROJECT": ""})
     return done.exit_code, done.output + (str(done.exception) if done.exception else "")
 
 

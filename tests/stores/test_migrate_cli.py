@@ -19,7 +19,7 @@ from foresense.stores.influx import InfluxSettings, InfluxStore
 
 
 def call(folder: Path, *words: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["--project", str(folder), "migrate", *words])
+    done = CliRunner().invoke(app, ["--project", str(folder), "migrate", *words], env={"FORESENSE_PROJECT": ""})
     return done.exit_code, done.output + (str(done.exception) if done.exception else "")
 
 

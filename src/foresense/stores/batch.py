@@ -1,10 +1,13 @@
 """What goes into a store and comes out of one: samples of any assets, column by column."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class StoreError(RuntimeError):
@@ -62,15 +65,19 @@ class Batch:
     @property
     def n_points(self) -> int:
         """Values that are there."""
+        import numpy as np
+
         return int((~np.isnan(self.values)).sum())
 
-    def rows(self, keep: np.ndarray | slice) -> "Batch":
+    def rows(self, keep: np.ndarray | slice) -> Batch:
         """The rows `keep` (positions, a mask or a slice), in that order."""
         return Batch(self.assets, self.asset_index[keep], self.times_ns[keep], self.channels, self.values[keep])
 
     @classmethod
-    def of_asset(cls, asset: str, times_ns: np.ndarray, channels: tuple[str, ...], values: np.ndarray) -> "Batch":
+    def of_asset(cls, asset: str, times_ns: np.ndarray, channels: tuple[str, ...], values: np.ndarray) -> Batch:
         """Samples of one asset."""
+        import numpy as np
+
         return cls((asset,), np.zeros(len(times_ns), np.int32), times_ns, channels, values)
 
 
