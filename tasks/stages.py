@@ -12,13 +12,7 @@ from tasks.worker import end_with_worker
 
 def only_when_busy(_task: object, _run: object, state: Any) -> bool:
     """Retry when another DVC command holds a lock; every other failure would fail again."""
-    try:
-        state.result()
-    except StoreBusyError:
-        return True
-    except Exception:
-        return False
-    return False
+    return isinstance(state.result(raise_on_failure=False), StoreBusyError)
 
 
 def step(name: str) -> Callable[[Callable[[str], str]], Task[[str], str]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from foresense.services import archives, backups, databases
+from foresense.services import archives, backups
+from foresense.signals import file_sha256
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -61,7 +62,7 @@ def test_a_forged_backup_is_refused_before_anything_is_touched(foresense, tmp_pa
     folder.mkdir()
     link, through = member("data/out", tarfile.SYMTYPE, str(tmp_path)), member("data/out/written")
     path = archive(folder / "store.tar", member("data", tarfile.DIRTYPE), link, through)
-    part = backups.Part("store", "place", path.name, path.stat().st_size, databases.digest(path))
+    part = backups.Part("store", "place", path.name, path.stat().st_size, file_sha256(path))
     backups.write_manifest(folder, tmp_path, [part])
     project = tmp_path / "project"
     project.mkdir()

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from foresense.config import IngestConfig
-from foresense.services import actions, backups, databases, places
+from foresense.services import actions, backups, places
+from foresense.signals import file_sha256
 from foresense.sources.store import read_means
 from foresense.stores import Batch
 from foresense.stores.embedded import EmbeddedStore
@@ -104,7 +105,7 @@ def test_data_is_never_replaced_unless_asked_and_then_stays_beside(
 def told(folder: Path, text: str) -> None:
     """Another manifest, with a digest that fits."""
     (folder / "manifest.json").write_text(text)
-    (folder / "manifest.json.sha256").write_text(f"{databases.digest(folder / 'manifest.json')}\n")
+    (folder / "manifest.json.sha256").write_text(f"{file_sha256(folder / 'manifest.json')}\n")
 
 
 def retold(folder: Path, **changed: str) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from foresense.services.archives import fault_of_tar, flush_folder, written
-from foresense.services.databases import digest
+from foresense.signals import file_sha256
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = f"{MANIFEST}.sha256"
@@ -78,7 +78,7 @@ def unfinished(folder: Path) -> list[Path]:
 def part(folder: Path, name: str, kind: str) -> Part:
     """The entry of the manifest for `<name>.tar` in `folder`."""
     path = folder / f"{name}.tar"
-    return Part(name, kind, path.name, path.stat().st_size, digest(path))
+    return Part(name, kind, path.name, path.stat().st_size, file_sha256(path))
 
 
 def write_manifest(folder: Path, root: Path, parts: Sequence[Part]) -> None:
@@ -94,7 +94,7 @@ def write_manifest(folder: Path, root: Path, parts: Sequence[Part]) -> None:
     with written(folder / MANIFEST) as file:
         file.write(json.dumps(found, indent=1).encode())
     with written(folder / MANIFEST_DIGEST) as file:
-        file.write(f"{digest(folder / MANIFEST)}\n".encode())
+        file.write(f"{file_sha256(folder / MANIFEST)}\n".encode())
 
 
 def git(root: Path, *words: str) -> str | None:
@@ -131,7 +131,7 @@ def _read_manifest(folder: Path) -> tuple[Part, ...]:
         raise ValueError(
             f"{folder}: no {MANIFEST_DIGEST} in it: damaged, or of an earlier format: use the commit that wrote it"
         )
-    if digest_path.read_bytes() != f"{digest(path)}\n".encode():
+    if digest_path.read_bytes() != f"{file_sha256(path)}\n".encode():
         raise ValueError(f"{path}: damaged, nothing was restored: its SHA-256 is not what {MANIFEST_DIGEST} says")
     try:
         found = json.loads(path.read_bytes())
@@ -155,6 +155,6 @@ def _fault(path: Path, expected: Part) -> str | None:
         return "missing"
     if path.stat().st_size != expected.size:
         return f"{path.stat().st_size} bytes, expected {expected.size}"
-    if digest(path) != expected.sha256:
+    if file_sha256(path) != expected.sha256:
         return "its SHA-256 is another one"
     return fault_of_tar(path, is_place=expected.kind == "place")

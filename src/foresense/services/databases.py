@@ -1,11 +1,12 @@
 """One consistent state of an SQLite file, also while others write to it."""
 
-import hashlib
 import os
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+from foresense.signals import file_sha256
 
 #: What SQLite keeps beside a file.
 COMPANIONS = ("-wal", "-shm", "-journal")
@@ -19,12 +20,6 @@ def is_database(path: Path) -> bool:
     """Whether the file begins as a database of SQLite does."""
     with path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copy_database(path: Path, copy: Path) -> None:
@@ -78,7 +73,7 @@ def _copy_of_a_held_one(path: Path, copy: Path) -> None:
         shutil.copyfile(path, copy)
         head = _head(log)
         shutil.copyfile(log, log_copy)
-        if _head(log) == head and digest(path) == digest(copy):
+        if _head(log) == head and file_sha256(path) == file_sha256(copy):
             break
     else:
         raise OSError(f"{path.name} changes faster than it can be copied")
