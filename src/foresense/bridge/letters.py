@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from foresense.signals.folders import flush_folder
+
 
 class LettersError(Exception):
     """The file of dead letters cannot be written; the message says what to do."""
@@ -114,7 +116,7 @@ class Letters:
             if self.path.exists() and self.path.stat().st_size >= self._max_bytes:
                 self.path.rename(_free_name(self.path))
             self._file = io.FileIO(self.path, "ab")
-            _sync_folder(self.path.parent)
+            flush_folder(self.path.parent)
         return self._file
 
     def _problem(self, error: OSError) -> LettersError:
@@ -170,11 +172,3 @@ def _free_name(path: Path) -> Path:
     numbers = (found.stem.rpartition("-")[2] for found in path.parent.glob("dead-letters-*.jsonl"))
     taken = [int(number) for number in numbers if number.isdecimal()]
     return path.with_name(f"dead-letters-{max(taken, default=0) + 1:06d}.jsonl")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -25,15 +25,6 @@ def written(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(file.fileno())
 
 
-def flush_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, so that they survive a power cut."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
 def fault_of_tar(path: Path, *, is_place: bool) -> str | None:
     """Why a tar file must not be unpacked; none where it may.
 

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from foresense.services.archives import fault_of_tar, flush_folder, written
+from foresense.services.archives import fault_of_tar, written
 from foresense.signals import file_sha256
+from foresense.signals.folders import flush_folder
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = f"{MANIFEST}.sha256"

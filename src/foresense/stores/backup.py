@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from foresense.signals.folders import flush_folder
 from foresense.stores.batch import Batch, StoreError
 
 if TYPE_CHECKING:
@@ -80,11 +81,7 @@ def write_backup(path: Path, channels: Sequence[str], stretches: Iterable[Stretc
             f"{written.n_rows} with {written.sha256}; nothing was deleted. Check the disk, or choose another --folder"
         )
     os.replace(beside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_folder(path.parent)
     return Backup(path, written.n_rows, written.sha256)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 
+from foresense.signals.folders import flush_folder
 from foresense.stores import queries
 from foresense.stores.batch import Batch, RefusedRow, StoreError, StoreUnavailableError
 from foresense.stores.parts import (
@@ -313,11 +314,7 @@ class EmbeddedStore:
             beside.unlink(missing_ok=True)  # on a full disk it would keep the room that others need
             raise
         os.replace(beside, path)
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too, survives a power cut
-        finally:
-            os.close(folder)
+        flush_folder(self.folder)
 
     @contextmanager
     def _rewriting(self, part: Part) -> Iterator[duckdb.DuckDBPyConnection]:
