@@ -1,13 +1,42 @@
-"""The flow of the night: the given pipelines, one after the other."""
+"""The flows of the night: the given pipelines, one after the other, and each one's tasks in order."""
+
+from typing import Any
 
 from prefect import flow
 
-from flows.pipeline import run_pipeline
+from tasks.night import collect, forecast, forget_trainings, missed, promote, save_night, watch, write_page
+from tasks.stages import benchmark, export, extract_features, ingest, judge, train, window
+
+
+@flow(name="night", flow_run_name="night of {pipeline}", log_prints=False)
+def run_night(pipeline: str) -> None:
+    """Bring a pipeline up to date, promote on evidence, forecast; the run fails when a step or a gate does."""
+    ingest(pipeline)
+    watch(pipeline)
+    window(pipeline)
+    extract_features(pipeline)
+    train(pipeline)
+    export(pipeline)
+    benchmark(pipeline)
+    promote(pipeline)
+    forecast(pipeline)
+    write_page(pipeline)
+    save_night(pipeline)
+    collect(pipeline)
+    judge(pipeline)
 
 
 @flow(name="nightly", log_prints=False)
-def run_nightly(pipelines: list[str]) -> None:
-    """Run each pipeline; one that fails does not stop the next, and fails the night at its end."""
-    states = [run_pipeline(pipeline, return_state=True) for pipeline in pipelines]
-    for state in states:
-        state.result(raise_on_failure=True)
+def run_nightly(pipelines: list[str]) -> Any:
+    """Run the night of each pipeline; one that fails does not stop the next, and fails the flow at its end."""
+    return missed() or [run_night(pipeline, return_state=True) for pipeline in pipelines]
+
+
+@flow(name="monthly", log_prints=False)
+def run_monthly(pipelines: list[str]) -> Any:
+    """The same with every machine trained anew, also where nothing has changed."""
+    if skipped := missed():
+        return skipped
+    for pipeline in pipelines:
+        forget_trainings(pipeline)
+    return [run_night(pipeline, return_state=True) for pipeline in pipelines]

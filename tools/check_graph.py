@@ -8,6 +8,7 @@ argument `config`. A stage that declares less runs too rarely, one that declares
 import ast
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -50,32 +51,57 @@ def problems(project: Path) -> list[str]:
             found.append(f"dvc.yaml: no stage {step!r}")
             continue
         stage = declared[step].get("do", declared[step])
-        found += [f"dvc.yaml, stage {step}: {line}" for line in _stage_problems(step, stage, code)]
+        for entry in _entries(step):
+            found += [f"dvc.yaml, stage {entry.name}: {line}" for line in _stage_problems(entry, stage, code)]
     found += [f"params.yaml: {line}" for line in _params_problems(params)]
     return found + [f"params.yaml: {line}" for line in shared_mappings((project / "params.yaml").read_text())]
 
 
-def _stage_problems(step: str, stage: dict[str, Any], code: Code) -> list[str]:
-    reached = code.reach((f"{PACKAGE}.steps.{step}", step))
+@dataclass(frozen=True)
+class Entry:
+    """A function that a stage runs.
+
+    Attributes:
+        step: The step.
+        name: Of the function and of its module, and of its digest in code.json.
+        section: Of params.yaml, that it receives.
+    """
+
+    step: str
+    name: str
+    section: str
+
+
+def _entries(step: str) -> list[Entry]:
+    """The functions of `step`: two for `train`, which a section `fleet` trains by other code than a section `train`."""
+    own = Entry(step, step, step)
+    return [own, Entry("train", "train_fleet", "fleet")] if step == "train" else [own]
+
+
+def _stage_problems(entry: Entry, stage: dict[str, Any], code: Code) -> list[str]:
+    step = entry.step
+    reached = code.reach((f"{PACKAGE}.steps.{entry.name}", entry.name))
     used, reports = used_places(code.statements(reached))
     written = {FOLDERS[name] for name in used & {WRITES[step]} if name in FOLDERS}
     read = {FOLDERS.get(name) or SHARED[name] for name in used - {WRITES[step]}}
     asked_outs = written | {f"reports/<p>/{name}" for name in {*reports, f"{step}.json"} - SOMETIMES.get(step, set())}
     params, codes = _params(stage)
+    params = {name.replace("${item.section}", entry.section) for name in params}
+    codes = {name.replace("${item.code}", entry.name) for name in codes}
     lines = [
         *_compare("deps", _plain(stage.get("deps", [])), read),
         *_compare(
             "outs", {out for key in ("outs", "metrics", "plots") for out in _plain(stage.get(key, []))}, asked_outs
         ),
-        *_compare("params", params, {f"pipelines.<p>.{step}"}),
-        *_compare("params of code.json", codes, {step}),
+        *_compare("params", params, {f"pipelines.<p>.{entry.section}"}),
+        *_compare("params of code.json", codes, {entry.name}),
     ]
     command = _neutral(stage.get("cmd", ""))
     if command != f"exec python -m {PACKAGE} {step} <p>":
         lines.append(f"cmd is {command!r}, expected 'exec python -m {PACKAGE} {step} <p>'")
-    section = _section(code, step)
-    if section != f"{step.capitalize()}Config":
-        lines.append(f"the function's `config` is a {section}, expected {step.capitalize()}Config")
+    section, expected = _section(code, entry.name), f"{entry.section.capitalize()}Config"
+    if section != expected:
+        lines.append(f"the function's `config` is a {section}, expected {expected}")
     lines += [
         f"the code reaches {name}.{symbol}: a step receives its section and opens no params.yaml"
         for name, symbol in reached
@@ -113,8 +139,8 @@ def _last_name(node: ast.expr) -> str:
     return ""
 
 
-def _section(code: Code, step: str) -> str:
-    for node in code.module(f"{PACKAGE}.steps.{step}").definitions.get(step, []):
+def _section(code: Code, name: str) -> str:
+    for node in code.module(f"{PACKAGE}.steps.{name}").definitions.get(name, []):
         if isinstance(node, ast.FunctionDef):
             for argument in node.args.args:
                 if argument.arg == "config" and argument.annotation is not None:
@@ -164,8 +190,12 @@ def _params_problems(params: dict[str, Any]) -> list[str]:
         lines += [
             f"pipelines.{pipeline} has no section {step!r}, which DVC asks for; write `{step}: {{}}` for the defaults"
             for step in using
-            if step not in sections
+            if step not in sections and not (step == "train" and "fleet" in sections)
         ]
+        trained = params["stages"].get("train", {}).get(pipeline)
+        section, entry = ("fleet", "train_fleet") if "fleet" in sections else ("train", "train")
+        if trained is not None and trained != {"section": section, "code": entry}:
+            lines.append(f"stages.train.{pipeline} is {trained}, expected section: {section}, code: {entry}")
         if "ingest" not in using:
             continue
         name = sections["ingest"].get("raw")

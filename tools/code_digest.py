@@ -14,13 +14,17 @@ from pathlib import Path
 from tools.closure import Code
 
 STEPS = ("ingest", "window", "features", "train", "export", "benchmark")
+#: What has a digest: the function of each step, and that of `train` for a fleet.
+ENTRIES = (*STEPS, "train_fleet")
 PACKAGE = "foresense"
 #: Not part of any digest: they arrange and tell what others computed (reports, pictures, runs), and compute no number
 #: and no verdict themselves; else a new sentence in a report would train everything again.
 WRITES_REPORTS_ONLY = frozenset(
     {
+        "foresense.evaluate.fleet_plot",
         "foresense.evaluate.plots",
         "foresense.signals.reports",
+        "foresense.steps.fleet_report",
         "foresense.steps.frame",
         "foresense.steps.train_pictures",
         "foresense.steps.train_report",
@@ -30,7 +34,7 @@ WRITES_REPORTS_ONLY = frozenset(
 
 
 def digests(source: Path, package: str = PACKAGE) -> dict[str, dict[str, str]]:
-    """For each step: room to the first 16 digits of the SHA-256 of what the step reaches there.
+    """For each entry: room to the first 16 digits of the SHA-256 of what it reaches there.
 
     Args:
         source: Folder that holds the package.
@@ -42,7 +46,7 @@ def digests(source: Path, package: str = PACKAGE) -> dict[str, dict[str, str]]:
     code = Code(source, package)
     left_out = frozenset(name for name in code.paths if _covered(name, WRITES_REPORTS_ONLY))
     found: dict[str, dict[str, str]] = {}
-    for step in STEPS:
+    for step in ENTRIES:
         module = f"{package}.steps.{step}"
         if module not in code.paths:
             raise FileNotFoundError(f"{source}: no module {module}; each step has a module of its name")

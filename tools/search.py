@@ -36,7 +36,7 @@ def main(arguments: list[str], project: Path = ROOT) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("foresense").setLevel(logging.INFO)
     try:
-        config = read_pipeline(project / "params.yaml", asked.pipeline).train
+        config = read_pipeline(project / "params.yaml", asked.pipeline).training
         known = {**config.candidates, "dlinear": DLINEAR}
         if asked.candidate not in known:
             raise ConfigError(f"{asked.pipeline} has no candidate {asked.candidate!r}; known: {', '.join(known)}")

@@ -11,6 +11,9 @@ import typer
 
 from foresense.bridge.cli import bridge, simulate
 from foresense.services.cli import services
+from foresense.steps.forecast_cli import anomalies, forecast
+from foresense.steps.night_cli import night
+from foresense.steps.registry_cli import registry
 from foresense.stores.cli import migrate
 
 #: Nothing here reports to anyone: each library's own switch, set before it is imported.
@@ -21,6 +24,7 @@ QUIET = {
     "HF_HUB_OFFLINE": "1",
     "ITERATIVE_DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TOKENIZERS_PARALLELISM": "false",
@@ -43,6 +47,10 @@ app.add_typer(bridge)
 app.command()(simulate)
 app.add_typer(services)
 app.command()(migrate)
+app.command()(forecast)
+app.command()(anomalies)
+app.add_typer(registry)
+app.add_typer(night)
 
 Pipeline = Annotated[str, typer.Argument(help="A name under `pipelines:` in params.yaml.")]
 
@@ -156,6 +164,9 @@ def fetch(pipeline: Pipeline) -> None:
 def run(
     pipeline: Pipeline,
     profile: Annotated[str, typer.Option(help="`full`: through DVC; `smoke`: tiny, in a scratch folder.")] = "full",
+    asset: Annotated[
+        list[str] | None, typer.Option(help="A machine of a fleet to train again although nothing changed; repeatable.")
+    ] = None,
 ) -> None:
     """Run all steps, then show the gates; exits 1 when one of them failed or was not judged."""
     from foresense.steps.run import run_full, run_smoke
@@ -163,7 +174,7 @@ def run(
     if profile not in ("full", "smoke"):
         raise ValueError(f"--profile: no profile {profile!r}; known: full, smoke")
     if profile == "full":
-        run_full(_project(), pipeline, typer.echo)
+        run_full(_project(), pipeline, typer.echo, assets=asset or ())
         _show(_project(), pipeline, finished=True)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads cost a tiny model more than they bring

@@ -88,7 +88,10 @@ def test_the_nightly_schedule_creates_runs(served: Served) -> None:
         return [run for run in runs if run["auto_scheduled"]]
 
     until(planned, "the scheduler to create runs", 90)
-    assert {run["expected_start_time"][11:16] for run in planned()} <= {"00:00", "01:00"}  # 02:00 in Berlin, in UTC
+    names = {found["id"]: found["name"] for found in served.ask("deployments/filter")}
+    times = {(names[run["deployment_id"]], run["expected_start_time"][11:16]) for run in planned()}
+    assert times & {("nightly", "01:30"), ("nightly", "02:30")}  # 03:30 in Berlin, in UTC
+    assert times <= {("nightly", "01:30"), ("nightly", "02:30"), ("monthly", "22:00"), ("monthly", "23:00")}
 
 
 def test_a_deployment_runs_six_tasks_and_the_judge_and_dvc_then_has_nothing_to_do(served: Served) -> None:
@@ -179,3 +182,84 @@ def until(true: Callable[[], Any], what: str, patience_s: float = 120) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"waited {patience_s} s in vain for {what}")
         time.sleep(0.2)
+
+
+NIGHT = ["ingest", "watch", "window", "features", "train", "export", "benchmark"]
+NIGHT += ["promote", "forecast", "page", "save", "collect", "judge"]
+
+
+def nights(served: Served, run: str) -> list[str]:
+    """Tasks of the nights below a run, in the order in which they began."""
+    found = served.ask(
+        "task_runs/filter", sort="EXPECTED_START_TIME_ASC", task_runs={"flow_run_id": {"any_": below(served, run)}}
+    )
+    return [task["name"].partition("@")[0] for task in found]
+
+
+def below(served: Served, run: str) -> list[str]:
+    parents = served.ask("task_runs/filter", task_runs={"flow_run_id": {"any_": [run]}})
+    runs = served.ask("flow_runs/filter", flow_runs={"parent_task_run_id": {"any_": [one["id"] for one in parents]}})
+    return [one["id"] for one in runs]
+
+
+def test_a_night_runs_every_task_in_order_and_saves_itself_as_an_experiment(served: Served) -> None:
+    run = served.run("nightly/nightly")
+    served.wait(run, "Completed", "Failed", "Crashed")
+    assert served.state(run) == "Completed"
+    assert nights(served, run) == NIGHT
+    assert "night-2026-11-21-plant" in served.project.dvc("exp", "list", "--all-commits")
+    artifacts = {found["key"]: found for found in served.ask("artifacts/filter")}
+    assert "promoted" in artifacts["plant-promotion"]["data"]
+
+
+def test_a_second_start_of_the_same_night_waits_for_the_first(served: Served) -> None:
+    second = served.start_worker()
+    project = served.project
+    project.forget()
+    (project.root / "hold-watch").touch()
+    try:
+        first = served.run("nightly/nightly")
+        until(lambda: "watch@plant" in project.started(), "the first night to begin")
+        again = served.run("nightly/nightly")
+        until(
+            lambda: served.state(again) in ("AwaitingConcurrencySlot", "Pending", "Late", "Scheduled"),
+            "the second to wait",
+        )
+        assert project.started().count("watch@plant") == 1
+        (project.root / "hold-watch").unlink()
+        served.wait(first, "Completed", "Failed", "Crashed")
+        served.wait(again, "Completed", "Failed", "Crashed")
+    finally:
+        (project.root / "hold-watch").unlink(missing_ok=True)
+        end(second)
+    assert (served.state(first), served.state(again)) == ("Completed", "Completed")
+    assert project.started().count("watch@plant") == 2
+
+
+@pytest.mark.parametrize("word", ["watch", "promote", "forecast", "page", "gc"])
+def test_no_word_of_a_night_outlives_a_killed_worker_and_the_next_night_goes_through(served: Served, word: str) -> None:
+    project = served.project
+    project.forget()
+    (project.root / f"hold-{word}").touch()
+    served.run("nightly/nightly")
+    until(lambda: any(line.startswith(f"{word}@") for line in project.started()), f"{word} to start")
+    process = project.pids()[-1]
+    os.kill(served.worker.pid, signal.SIGKILL)
+    served.worker.wait()
+    served.worker = served.start_worker()
+    until(lambda: not psutil.pid_exists(process) or psutil.Process(process).status() == "zombie", "the word to end")
+    (project.root / f"hold-{word}").unlink()
+    again = served.run("nightly/nightly")
+    served.wait(again, "Completed", "Failed", "Crashed")
+    assert served.state(again) == "Completed"
+
+
+def test_a_night_that_was_missed_is_not_made_up_for(served: Served) -> None:
+    (found,) = served.ask("deployments/filter", deployments={"name": {"any_": ["nightly"]}})
+    served.project.forget()
+    planned = "2026-11-20T02:30:00+00:00"
+    state = {"type": "SCHEDULED", "name": "Late", "state_details": {"scheduled_time": planned}}
+    run = served.ask(f"deployments/{found['id']}/create_flow_run", state=state)["id"]
+    served.wait(run, "Completed", "Failed", "Crashed", "Cancelled")
+    assert served.state(run) == "Cancelled"
+    assert served.project.started() == []

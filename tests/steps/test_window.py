@@ -113,3 +113,21 @@ def test_etth1_has_its_published_windows(run):
     train = table[list(names)].to_numpy()[:8640]
     np.testing.assert_allclose(found.scaler.shift, train.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(found.scaler.scale, train.std(axis=0), rtol=1e-9)
+
+
+def test_an_asset_without_windows_is_left_out_with_its_reason_and_the_others_go_on(run, caplog):
+    recordings = [machine("lathe", 500), machine("press", 60)]
+    write_recordings(run.paths.recordings, recordings, facts={"left_out": {"mill": "mill: too little data"}})
+    report = window(run, SMALL)
+    assert [folder.name for folder in group_folders(run.paths.windows)] == ["lathe"]
+    left_out = read_json(run.paths.windows / "manifest.json")["left_out"]
+    assert left_out["mill"] == "mill: too little data"
+    assert left_out["press"].startswith("asset 'press': 60 rows, but 84 are needed")
+    assert report.groups["press"] == {"left_out": left_out["press"]}
+    assert "press: left out: asset 'press': 60 rows" in caplog.text
+
+
+def test_nothing_is_said_of_left_out_assets_where_there_are_none(run):
+    write_recordings(run.paths.recordings, [machine("lathe", 500)], facts={})
+    window(run, SMALL)
+    assert "left_out" not in read_json(run.paths.windows / "manifest.json")

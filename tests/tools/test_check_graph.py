@@ -25,8 +25,8 @@ def test_the_graph_of_this_checkout_agrees_with_its_code() -> None:
     [
         (
             "dvc.yaml",
-            "      - data/windows/${item.pipeline}\n      - data/features/${item.pipeline}\n    params",
-            "      - data/windows/${item.pipeline}\n    params",
+            "        - data/windows/${key}\n        - data/features/${key}\n",
+            "        - data/windows/${key}\n",
             "dvc.yaml, stage train: deps: data/features/<p> is used by the code and not declared",
         ),
         (
@@ -60,6 +60,18 @@ def test_the_graph_of_this_checkout_agrees_with_its_code() -> None:
             "dvc.yaml, stage features: cmd is 'exec python -m foresense window <p>'",
         ),
         (
+            "dvc.yaml",
+            "pipelines.${key}.${item.section}",
+            "pipelines.${key}.train",
+            "dvc.yaml, stage train_fleet: params: pipelines.<p>.fleet is used by the code and not declared",
+        ),
+        (
+            "params.yaml",
+            "oil: {section: train, code: train}",
+            "oil: {section: train, code: train_fleet}",
+            "params.yaml: stages.train.oil is {'section': 'train', 'code': 'train_fleet'}, expected",
+        ),
+        (
             "params.yaml",
             "oil: {raw: data/raw/ett}",
             "oil: {raw: data/raw/other}",
@@ -72,7 +84,7 @@ def test_the_graph_of_this_checkout_agrees_with_its_code() -> None:
             None,
         ),
     ],
-    ids=["dep", "superfluous dep", "section", "code", "metric", "command", "raw", "unreached code"],
+    ids=["dep", "superfluous dep", "section", "code", "metric", "command", "fleet", "code", "raw", "unreached code"],
 )
 def test_a_mutant_is_found(checkout: Path, file: str, old: str, new: str, message: str | None) -> None:
     text = (checkout / file).read_text()

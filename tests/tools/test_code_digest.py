@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tools.closure import Code
-from tools.code_digest import STEPS, differences, digests, main
+from tools.code_digest import ENTRIES, differences, digests, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ def package(tmp_path: Path) -> Path:
         "__init__.py": "",
     }
     body = "from foresense.models import work\n\n\ndef {0}(run):\n    return work(run)\n"
-    files |= {f"steps/{step}.py": body.format(step) for step in STEPS}
+    files |= {f"steps/{step}.py": body.format(step) for step in ENTRIES}
     files["steps/train.py"] = (
         "from foresense.models import work\nfrom foresense.tracking import log\n\n\n"
         "def train(run):\n    from foresense.models.catalog import MODELS\n\n    log()\n    return work(MODELS)\n"
@@ -57,7 +57,7 @@ def test_this_makes_no_step_stale(package: Path, file: str, old: str, new: str) 
 
 
 def test_a_changed_line_makes_every_step_stale_that_reaches_it(package: Path) -> None:
-    assert change(package, "models/work.py", "x + LIMIT", "x - LIMIT") == sorted(f"{step}: models" for step in STEPS)
+    assert change(package, "models/work.py", "x + LIMIT", "x - LIMIT") == sorted(f"{step}: models" for step in ENTRIES)
 
 
 def test_a_changed_constant_counts(package: Path) -> None:

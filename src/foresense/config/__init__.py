@@ -1,6 +1,7 @@
 """Typed sections of params.yaml and devices/*.yaml: frozen, checked once, every problem reported together."""
 
 from foresense.config.device import DeviceConfig, read_device
+from foresense.config.engine import EngineConfig
 from foresense.config.pipeline import (
     STEPS,
     BenchmarkConfig,
@@ -8,6 +9,7 @@ from foresense.config.pipeline import (
     ChannelConfig,
     ExportConfig,
     FeaturesConfig,
+    FleetConfig,
     GateConfig,
     IngestConfig,
     PipelineConfig,
@@ -24,8 +26,10 @@ __all__ = [
     "ChannelConfig",
     "ConfigError",
     "DeviceConfig",
+    "EngineConfig",
     "ExportConfig",
     "FeaturesConfig",
+    "FleetConfig",
     "GateConfig",
     "IngestConfig",
     "PipelineConfig",

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from foresense.config.engine import EngineConfig
 from foresense.config.section import Section
 
 STEPS = ("ingest", "window", "features", "train", "export", "benchmark")
@@ -154,6 +155,62 @@ class TrainConfig(Section):
     budget_min: PositiveFloat = 90.0  # stated time budget of the whole step; exceeding it is reported as a failed gate
 
 
+#: Settings of a candidate that decide how many weights its network has and what they mean.
+_SHAPE = (
+    "model",
+    "context_length",
+    "patch_length",
+    "patch_stride",
+    "end_padding",
+    "d_model",
+    "ffn_dim",
+    "n_heads",
+    "n_layers",
+    "head",
+    "shortcut",
+    "norm",
+    "pre_norm",
+    "instance_norm",
+)
+
+
+class FleetConfig(TrainConfig):
+    """Section `fleet`, in place of `train`: a model of its own for each asset, and one that all of them share.
+
+    The shared model is trained first, on all assets; candidates named in `from_shared` begin with its weights. It
+    forecasts for every asset that has no model of its own: too little data, not named in `assets`, a training that
+    failed, or none of its candidates better on its validation part.
+    """
+
+    shared: CandidateConfig
+    from_shared: tuple[str, ...] = ()  # names under `candidates`
+    assets: Literal["all"] | tuple[str, ...] = "all"  # which get a model of their own
+    min_rows: NonNegativeInt = 0  # of the training part: an asset with fewer gets no model of its own
+    at_once: PositiveInt = 16  # assets whose small networks are trained as one stack
+    max_failed: float = Field(default=0.1, ge=0, le=1)  # share of the assets that may fail before a gate does
+    budget_min: PositiveFloat = 240.0  # a night
+
+    @field_validator("assets", mode="before")
+    @classmethod
+    def _some(cls, asked: object) -> object:
+        if asked != "all" and (isinstance(asked, str) or not asked):
+            raise ValueError("expected `all`, or a list of the names of assets")
+        return asked
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = sorted(set(self.from_shared) - set(self.candidates))
+        if unknown:
+            raise ValueError(f"from_shared: {unknown} are no candidates; known: {sorted(self.candidates)}")
+        for name in self.from_shared:
+            differs = [key for key in _SHAPE if getattr(self.candidates[name], key) != getattr(self.shared, key)]
+            if differs:
+                raise ValueError(
+                    f"from_shared: {name} cannot begin with the weights of `shared`: {', '.join(differs)} differ"
+                )
+        return self
+
+
 class ExportConfig(Section):
     """Section `export`: which formats, and how much calibration data the full-integer ones see."""
 
@@ -193,15 +250,34 @@ class PipelineConfig(Section):
     ingest: IngestConfig
     window: WindowConfig
     features: FeaturesConfig = FeaturesConfig()
-    train: TrainConfig
+    train: TrainConfig | None = None
+    fleet: FleetConfig | None = None  # in place of `train`: one model for each asset, and one that they share
+    engine: EngineConfig = EngineConfig()  # where the trainings of a fleet run; changes no result and no digest
     export: ExportConfig = ExportConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
 
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _by_name(cls, asked: object) -> object:
+        return {"name": asked} if isinstance(asked, str) else asked
+
+    @property
+    def training(self) -> TrainConfig:
+        """The section that the step `train` reads: `train`, or `fleet` where that stands in its place."""
+        found = self.fleet or self.train
+        if found is None:
+            raise AssertionError("unreachable: one of the two is there")
+        return found
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = [
-            problem for name, candidate in self.train.candidates.items() for problem in self._misfits(name, candidate)
-        ]
+        if (self.train is None) == (self.fleet is None):
+            raise ValueError("give exactly one of the sections 'train' and 'fleet'")
+        section = "train" if self.fleet is None else "fleet"
+        candidates = {f"{section}.candidates.{name}": one for name, one in self.training.candidates.items()}
+        if self.fleet is not None:
+            candidates["fleet.shared"] = self.fleet.shared
+        problems = [problem for name, one in candidates.items() for problem in self._misfits(name, one)]
         rows, asked = self.ingest.newest_rows, self.window.context + 3 * self.window.horizon
         if rows is not None and rows < asked:
             problems.append(
@@ -216,12 +292,7 @@ class PipelineConfig(Section):
         length = candidate.context_length or self.window.context
         problems = []
         if length > self.window.context:
-            problems.append(
-                f"train.candidates.{name}.context_length ({length}) is longer than window.context "
-                f"({self.window.context})"
-            )
+            problems.append(f"{name}.context_length ({length}) is longer than window.context ({self.window.context})")
         if candidate.patch_length > length:
-            problems.append(
-                f"train.candidates.{name}.patch_length ({candidate.patch_length}) is longer than the context ({length})"
-            )
+            problems.append(f"{name}.patch_length ({candidate.patch_length}) is longer than the context ({length})")
         return problems

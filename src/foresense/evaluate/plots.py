@@ -18,6 +18,7 @@ def plot_loss(path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]]
     """Training and validation error by epoch, one colour per training."""
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
+    histories = {name: history for name, history in histories.items() if history}  # what was not trained has none
     for colour, (name, history) in zip(_cycle(len(histories)), histories.items(), strict=True):
         epochs = [row["epoch"] for row in history]
         axes.plot(epochs, [row["train"] for row in history], color=colour, linestyle="--", linewidth=1)
@@ -30,8 +31,9 @@ def plot_loss(path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]]
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    _save(figure, path)
+    if histories:
+        axes.legend(fontsize=8)
+    save_figure(figure, path)
 
 
 def plot_forecasts(
@@ -89,7 +91,7 @@ def plot_forecasts(
     figure.suptitle(title, fontsize=11)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_error_by_step(path: Path, errors: Mapping[str, np.ndarray], interval_h: float) -> None:
@@ -103,7 +105,7 @@ def plot_error_by_step(path: Path, errors: Mapping[str, np.ndarray], interval_h:
     axes.set(xlabel="hours ahead", ylabel="MSE (scaled units²)", title="Error by horizon, test part", yscale="log")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_error_by_channel(path: Path, errors: Mapping[str, np.ndarray], channels: Sequence[str]) -> None:
@@ -117,7 +119,7 @@ def plot_error_by_channel(path: Path, errors: Mapping[str, np.ndarray], channels
     axes.set_xticks(np.arange(len(channels)), channels, fontsize=8)
     axes.set(ylabel="MSE (scaled units²)", title="Error by channel, test part", yscale="log")
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _cycle(n: int) -> list[str]:
@@ -129,7 +131,8 @@ def _unit(unit: str) -> str:
     return {"Cel": "°C"}.get(unit, unit)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, equal bytes for equal figures."""
     drawn = BytesIO()
     figure.savefig(drawn, format="png", dpi=110, metadata={"Software": None})
     write_bytes(path, drawn.getvalue())

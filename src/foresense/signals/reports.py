@@ -91,6 +91,7 @@ class TrainReport(Report):
     timing: dict[str, float]
     candidates: dict[str, dict[str, Any]]  # every candidate with its validation and test numbers
     groups: dict[str, dict[str, Any]]  # the same, by group
+    outcomes: dict[str, dict[str, Any]] = {}  # of a fleet: asset -> {status, reason, model, test_mse, naive_mse, ...}
     beats_baselines: bool
     conclusion: str  # one sentence for people
 

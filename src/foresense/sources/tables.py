@@ -20,7 +20,7 @@ class Finding:
     Attributes:
         asset: Name of the asset; empty where a whole file is meant.
         kind: `unsorted`, `duplicate`, `refused`, `clock_change`, `gap`, `missing`, `constant`, `unused_columns`,
-            `cut`, `future` or `too_little`.
+            `cut`, `future`, `too_little` or `left_out`.
         n: How many rows, cells, gaps or columns.
         where: The first places, for a person.
         message: One sentence that says what was done about it.

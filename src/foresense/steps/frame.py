@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from foresense.config import EngineConfig
 from foresense.signals import Environment, Layout, Paths, Report, read_json, write_report
 
 Profile = Literal["full", "smoke", "demo"]
@@ -40,12 +41,14 @@ class StepRun:
         pipeline: Name of the pipeline.
         layout: Where files are.
         profile: `full` through DVC, `smoke` in a scratch folder, `demo` for the pipeline of `make demo`.
+        engine: Where the trainings of a fleet run; changes no result.
     """
 
     step: str
     pipeline: str
     layout: Layout
     profile: Profile = "full"
+    engine: EngineConfig = field(default_factory=EngineConfig)
     started_s: float = field(default_factory=time.monotonic)
 
     @property

@@ -30,38 +30,38 @@ def ingest(run: StepRun, config: IngestConfig) -> IngestReport:
         run: The step's run.
         config: Section `ingest`.
 
+    An asset that cannot be used is left out, with a finding and an entry `left_out` in the manifest; the others go on.
+
     Returns:
         The report, written to `reports/<pipeline>/ingest.json`; the recordings lie in `data/recordings/<pipeline>/`.
         Refused rows and cells lie in `reports/<pipeline>/refused.csv`, which is there only when there are any.
 
     Raises:
         FileNotFoundError: the source's files are not there.
-        SourceError: the raw samples cannot be used; the problems of all assets together.
+        SourceError: not one asset can be used; the problems of all of them together.
     """
     found = load_source(config.source)(config, _places(run))
     _write_refused(run.paths.reports / "refused.csv", found.refusals)
     findings = list(found.findings)
     recordings: list[Recording] = []
     assets: dict[str, dict[str, Any]] = {}
-    problems: list[str] = []
-    short: list[str] = []
+    left_out: dict[str, str] = {}
     for table in found.tables:
         try:
             recording, facts, seen = lay_on_grid(in_asked_units(table, config.channels), config)
         except SourceError as error:
-            problems.append(str(error))
+            left_out[table.asset] = str(error)
+            findings.append(Finding(table.asset, "left_out", 1, "", str(error)))
             continue
         if facts["n_with_values"] < max(config.min_rows, 1):
-            short.append(_too_little(table.asset, facts, config))
-            findings.append(Finding(table.asset, "too_little", facts["n_with_values"], "", short[-1]))
+            left_out[table.asset] = _too_little(table.asset, facts, config)
+            findings.append(Finding(table.asset, "too_little", facts["n_with_values"], "", left_out[table.asset]))
             continue
         recordings.append(recording)
         assets[table.asset] = facts
         findings += seen
-    if problems:
-        raise SourceError("\n".join(problems))
     if not recordings:
-        raise SourceError("\n".join(short) or f"{config.source}: no row with a usable time in any file")
+        raise SourceError("\n".join(left_out.values()) or f"{config.source}: no row with a usable time in any file")
     for finding in findings:
         where = f" ({finding.where})" if finding.where else ""
         _log.warning(
@@ -70,6 +70,8 @@ def ingest(run: StepRun, config: IngestConfig) -> IngestReport:
     for asset, facts in assets.items():
         _log.info("%s: %d samples, %s to %s", asset, facts["n_rows"], facts["start"], facts["end"])
     origin = {"source": config.source, "raw_sha256": found.sha256, **found.facts}
+    if left_out:
+        origin["left_out"] = left_out
     write_recordings(run.paths.recordings, recordings, facts=origin)
     return run.finish(
         IngestReport,

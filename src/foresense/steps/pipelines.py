@@ -18,7 +18,7 @@ def listing(layout: Layout) -> Table:
             name,
             config.ingest.raw or config.ingest.source,
             f"{config.window.context} to {config.window.horizon}",
-            ", ".join(config.train.candidates),
+            ", ".join(config.training.candidates),
             _last_result(layout, name, config),
             config.description,
         )

@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from foresense.steps.process import only_one
 
 #: The function of each step, imported when the step runs. It receives the section of its own name, and no other.
 STEP_FUNCTIONS: dict[str, str] = {step: f"foresense.steps.{step}:{step}" for step in STEPS}
+#: The step `train` of a pipeline that has a section `fleet` in place of `train`.
+FLEET_FUNCTION = "foresense.steps.train_fleet:train_fleet"
 
 
 #: What makes DVC run one stage although nothing that it knows has changed.
@@ -30,9 +33,11 @@ def run_step(run: StepRun, config: PipelineConfig) -> Report:
         ConfigError: unknown step.
         StepBusyError: another process runs the same step of the same pipeline.
     """
-    module, _, function = STEP_FUNCTIONS[run.step].partition(":")
+    fleet = run.step == "train" and config.fleet is not None
+    module, _, function = (FLEET_FUNCTION if fleet else STEP_FUNCTIONS[run.step]).partition(":")
+    section = config.fleet if fleet else getattr(config, run.step)
     with only_one(run.layout.cache, run.step, run.pipeline):
-        report: Report = getattr(import_module(module), function)(run, getattr(config, run.step))
+        report: Report = getattr(import_module(module), function)(replace(run, engine=config.engine), section)
     return report
 
 
@@ -75,23 +80,44 @@ def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
         yield run_step(StepRun(step=step, pipeline=pipeline, layout=layout, profile="smoke"), config)
 
 
-def run_full(project: Path, pipeline: str, echo: Callable[[str], None]) -> None:
+def run_full(project: Path, pipeline: str, echo: Callable[[str], None], *, assets: Sequence[str] = ()) -> None:
     """Bring every stage of `pipeline` up to date with DVC, whose words go to `echo` line by line.
+
+    Args:
+        project: The checkout.
+        pipeline: Its name.
+        echo: Receives each line.
+        assets: Machines of a fleet that are trained again although nothing has changed.
 
     Raises:
         RuntimeError: DVC failed; says which command to repeat.
+        ConfigError: `assets` for a pipeline that trains no fleet, or unknown ones.
     """
     config = read_pipeline(project / "params.yaml", pipeline)
     fetch_raw(project, config)
     steps = steps_of(project, pipeline)
-    stages = [f"{steps[-1]}@{pipeline}"]
+    stages: list[tuple[str, tuple[str, ...]]] = [(f"{steps[-1]}@{pipeline}", ())]
+    if assets:
+        _train_again(project, pipeline, config, assets)
+        stages[:0] = [(f"features@{pipeline}", ()), (f"train@{pipeline}", AFRESH)]
     if reads_a_store(config) and steps[0] == "ingest":
-        stages.insert(0, f"ingest@{pipeline}")
-    for stage in stages:
-        forced = AFRESH if stage == f"ingest@{pipeline}" else ()
+        stages.insert(0, (f"ingest@{pipeline}", AFRESH))
+    for stage, forced in stages:
         code = stream([sys.executable, "-m", "dvc", "repro", *forced, stage], project, echo)
         if code != 0:
             raise RuntimeError(f"dvc repro {stage} failed (exit code {code}); its last lines above say why")
+
+
+def _train_again(project: Path, pipeline: str, config: PipelineConfig, assets: Sequence[str]) -> None:
+    """Forget what became of `assets`, so that the next training takes them up again."""
+    if config.fleet is None:
+        raise ConfigError(
+            f"--asset: {pipeline} has no section `fleet`: all its machines are trained together; run it without --asset"
+        )
+    from foresense.steps.train_fleet import forget
+
+    layout = Layout(root=project, project=project)
+    forget(StepRun("train", pipeline, layout), assets)
 
 
 def reads_a_store(config: PipelineConfig) -> bool:

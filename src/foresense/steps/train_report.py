@@ -1,11 +1,12 @@
 """The report of the step `train`: its groups joined, with one sentence for people, and the same flat for MLflow."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from foresense.config import TrainConfig
+from foresense.config import CandidateConfig, TrainConfig
 from foresense.signals import Gate, TrainReport, Windows, write_bytes, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.train_evaluation import GroupResult, Joined
@@ -82,9 +83,21 @@ def _write_loss(path: Path, results: dict[str, GroupResult]) -> None:
     write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
-def flat_parameters(evaluation: dict[str, Any], config: TrainConfig, windows: Windows) -> dict[str, object]:
-    """Parameters of what ships, flat and named alike in every run, so that MLflow's parallel coordinates line up."""
-    candidate = config.candidates[evaluation["candidate"]]
+def flat_parameters(
+    evaluation: dict[str, Any],
+    config: TrainConfig,
+    windows: Windows,
+    candidates: Mapping[str, CandidateConfig] | None = None,
+) -> dict[str, object]:
+    """Parameters of what ships, flat and named alike in every run, so that MLflow's parallel coordinates line up.
+
+    Args:
+        evaluation: Of one group.
+        config: Section `train` or `fleet`.
+        windows: The group.
+        candidates: Where `evaluation["candidate"]` is looked up; those of `config` where absent.
+    """
+    candidate = (candidates or config.candidates)[evaluation["candidate"]]
     return {
         "candidate": evaluation["candidate"],
         "seed": config.seed,

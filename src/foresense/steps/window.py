@@ -1,5 +1,6 @@
 """Step `window`: recordings in, windows by group out."""
 
+import logging
 from typing import Any
 
 from foresense.config import WindowConfig
@@ -8,6 +9,7 @@ from foresense.signals import (
     SignalError,
     WindowReport,
     Windows,
+    read_json,
     read_recordings,
     replaced_folder,
     tree_sha256,
@@ -15,6 +17,8 @@ from foresense.signals import (
 )
 from foresense.steps.frame import StepRun
 from foresense.windows import build_windows, write_windows
+
+LOG = logging.getLogger(__name__)
 
 
 def window(run: StepRun, config: WindowConfig) -> WindowReport:
@@ -24,24 +28,26 @@ def window(run: StepRun, config: WindowConfig) -> WindowReport:
         run: The step's run.
         config: Section `window`.
 
+    A group that has no windows is left out, with the reason in report and manifest; the others go on.
+
     Returns:
         The report, written to `reports/<pipeline>/window.json`; the windows lie in `data/windows/<pipeline>/`.
 
     Raises:
         FileNotFoundError: the step `ingest` has not finished.
-        SignalError: too few rows, or a part without any window; the problems of all groups together.
+        SignalError: too few rows, or a part without any window, in every group; their problems together.
     """
     recordings = read_recordings(run.paths.recordings)
     recordings_sha256 = tree_sha256(run.paths.recordings)
-    built, facts = _build_all(_by_group(recordings, config), config)
+    left_out = dict(read_json(run.paths.recordings / "manifest.json").get("left_out", {}))
+    built, facts = _build_all(_by_group(recordings, config), config, left_out)
     folders = _folder_names(list(built))
+    facts |= {group: {"left_out": reason} for group, reason in left_out.items()}
     with replaced_folder(run.paths.windows) as beside:
         for group, windows in built.items():
             write_windows(beside / folders[group], windows)
-        write_json(
-            beside / "manifest.json",
-            {"schema_version": 1, "groups": list(folders.values()), "recordings_sha256": recordings_sha256},
-        )
+        manifest = {"schema_version": 1, "groups": list(folders.values()), "recordings_sha256": recordings_sha256}
+        write_json(beside / "manifest.json", manifest | ({"left_out": left_out} if left_out else {}))
     return run.finish(WindowReport, data_sha256=recordings_sha256, groups=facts)
 
 
@@ -53,18 +59,22 @@ def _by_group(recordings: list[Recording], config: WindowConfig) -> dict[str, li
 
 
 def _build_all(
-    groups: dict[str, list[Recording]], config: WindowConfig
+    groups: dict[str, list[Recording]], config: WindowConfig, left_out: dict[str, str]
 ) -> tuple[dict[str, Windows], dict[str, dict[str, Any]]]:
+    """Windows and facts of every group that has some; the reasons of the others go into `left_out`."""
     built: dict[str, Windows] = {}
     facts: dict[str, dict[str, Any]] = {}
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     for group, recordings in groups.items():
         try:
             built[group], facts[group] = build_windows(group, recordings, config)
         except SignalError as error:
-            problems.append(str(error))
-    if problems:
-        raise SignalError("\n".join(problems))
+            problems[group] = str(error)
+    if not built:
+        raise SignalError("\n".join(problems.values()))
+    for group, reason in problems.items():
+        LOG.warning("%s: left out: %s", group, reason)
+    left_out |= problems
     return built, facts
 
 

@@ -1,6 +1,23 @@
 """MetricSink -> MLflow: the local store in mlflow/, or a server by MLFLOW_TRACKING_URI."""
 
 from foresense.tracking.mlflow_model import save_mlflow_model
-from foresense.tracking.mlflow_store import MlflowRun, attach_to_model, open_run, tracking_uri
+from foresense.tracking.mlflow_store import (
+    MlflowRun,
+    attach_to_model,
+    open_client,
+    open_run,
+    open_store,
+    run_of_model,
+    tracking_uri,
+)
 
-__all__ = ["MlflowRun", "attach_to_model", "open_run", "save_mlflow_model", "tracking_uri"]
+__all__ = [
+    "MlflowRun",
+    "attach_to_model",
+    "open_client",
+    "open_run",
+    "open_store",
+    "run_of_model",
+    "save_mlflow_model",
+    "tracking_uri",
+]

@@ -106,7 +106,7 @@ def open_run(layout: Layout, pipeline: str, name: str, tags: Mapping[str, str]) 
         name: Name of the run.
         tags: What the run is tagged with; `data_sha256` stands as the run's data set, too.
     """
-    client, experiment_id = _open_store(layout, pipeline)
+    client, experiment_id = open_store(layout, pipeline)
     here = {CHECKOUT_TAG: f"{platform.node()}:{layout.root}"}
     _end_killed(client, experiment_id, here[CHECKOUT_TAG])
     with _started(client, experiment_id, name, {**tags, **here}) as run:
@@ -137,7 +137,17 @@ def attach_to_model(
     Returns:
         The run's id.
     """
-    client, experiment_id = _open_store(layout, pipeline)
+    client, experiment_id = open_store(layout, pipeline)
+    run = MlflowRun(client, experiment_id, run_of_model(client, experiment_id, pipeline, model_sha256))
+    run.metrics(metrics)
+    run.flush()
+    for path in artifacts:
+        run.artifact(path, path.name if path.is_dir() else None)
+    return run.run_id
+
+
+def run_of_model(client: MlflowClient, experiment_id: str, pipeline: str, model_sha256: str) -> str:
+    """Id of the newest run that trained these weights; a new one with the same tag where the store has none."""
     found = client.search_runs(
         [experiment_id],
         f"tags.{MODEL_TAG} = '{model_sha256}'",
@@ -145,16 +155,11 @@ def attach_to_model(
         order_by=["attributes.start_time DESC"],
     )
     if found:
-        run = MlflowRun(client, experiment_id, found[0].info.run_id)
-    else:
-        tags = {MODEL_TAG: model_sha256, NAME_TAG: f"{pipeline} (model from elsewhere)"}
-        run = MlflowRun(client, experiment_id, client.create_run(experiment_id, tags=tags).info.run_id)
-        client.set_terminated(run.run_id)
-    run.metrics(metrics)
-    run.flush()
-    for path in artifacts:
-        run.artifact(path, path.name if path.is_dir() else None)
-    return run.run_id
+        return str(found[0].info.run_id)
+    tags = {MODEL_TAG: model_sha256, NAME_TAG: f"{pipeline} (model from elsewhere)"}
+    created = client.create_run(experiment_id, tags=tags)
+    client.set_terminated(created.info.run_id)
+    return str(created.info.run_id)
 
 
 def _end_killed(client: MlflowClient, experiment_id: str, checkout: str) -> None:
@@ -181,19 +186,35 @@ def _started(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[
     client.set_terminated(run.run_id)
 
 
-def _open_store(layout: Layout, experiment: str) -> tuple[MlflowClient, str]:
-    """Open the store, one process at a time: MLflow's first migration of an SQLite file is not safe against itself."""
+def open_store(layout: Layout, experiment: str) -> tuple[MlflowClient, str]:
+    """Open the store, and the experiment in it, which is made where it is not there.
+
+    Returns:
+        The client, and the experiment's id.
+    """
+    with _one_at_a_time(layout) as (client, is_local):
+        found = client.get_experiment_by_name(experiment)
+        if found:
+            return client, str(found.experiment_id)
+        artifacts = (layout.tracking / "artifacts" / experiment).resolve().as_uri() if is_local else None
+        return client, str(client.create_experiment(experiment, artifact_location=artifacts))
+
+
+def open_client(layout: Layout) -> MlflowClient:
+    """Open the store to read what is there; no experiment is made."""
+    with _one_at_a_time(layout) as (client, _):
+        client.search_experiments(max_results=1)
+        return client
+
+
+@contextmanager
+def _one_at_a_time(layout: Layout) -> Iterator[tuple[MlflowClient, bool]]:
+    """A client, and whether its store is a local file: MLflow's first migration of one is not safe against itself."""
     uri = tracking_uri(layout)
     if not uri.startswith("sqlite:"):
-        client = MlflowClient(uri)
-        found = client.get_experiment_by_name(experiment)
-        return client, found.experiment_id if found else client.create_experiment(experiment)
+        yield MlflowClient(uri), False
+        return
     layout.tracking.mkdir(parents=True, exist_ok=True)
     with (layout.tracking / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        client = MlflowClient(uri)
-        found = client.get_experiment_by_name(experiment)
-        if found:
-            return client, found.experiment_id
-        artifacts = (layout.tracking / "artifacts" / experiment).resolve().as_uri()
-        return client, client.create_experiment(experiment, artifact_location=artifacts)
+        yield MlflowClient(uri), True

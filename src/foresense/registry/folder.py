@@ -1,0 +1,117 @@
+"""The folder of a version: all that a forecast needs, held together by a manifest with the digest of every file."""
+
+import fnmatch
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foresense.signals import file_sha256, read_json, write_json
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "model/model.safetensors"
+#: What every version holds; a folder that lacks one of them is refused.
+PARTS = (
+    WEIGHTS,
+    "model/candidate.json",
+    "scaler.json",
+    "windowing.json",
+    "conformal.json",
+    "evaluation.json",
+)
+
+
+#: One drift reference for each asset: `reference.json`, or `reference-<asset>.json` where they are several.
+REFERENCE = "reference*.json"
+
+
+class VersionError(ValueError):
+    """A version's folder is not what its manifest says."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a version is.
+
+    Attributes:
+        pipeline: Whose model.
+        asset: The machine, or `all`.
+        model_sha256: Of the weights.
+        data_sha256: Of the recordings that it was trained on.
+        trained_until_s: Time of the last row of training and validation, seconds since 1970 UTC.
+        files: Path inside the folder -> SHA-256, of every file but the manifest.
+        schema_version: Of this shape.
+    """
+
+    pipeline: str
+    asset: str
+    model_sha256: str
+    data_sha256: str
+    trained_until_s: int
+    files: dict[str, str]
+    schema_version: int = SCHEMA_VERSION
+
+
+def seal_version(folder: Path, *, pipeline: str, asset: str, data_sha256: str, trained_until_s: int) -> Manifest:
+    """Write `manifest.json` over the files that lie in `folder`, as the last one.
+
+    Raises:
+        VersionError: a part is missing; says which.
+    """
+    files = {name: file_sha256(folder / name) for name in _names(folder)}
+    _require_parts(folder, files)
+    manifest = Manifest(pipeline, asset, files[WEIGHTS], data_sha256, trained_until_s, files)
+    write_json(folder / MANIFEST, asdict(manifest))
+    return manifest
+
+
+def verify_version(folder: Path) -> Manifest:
+    """Compare every file of a version with its manifest, before anything of it is loaded.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+        VersionError: a file is altered, missing, or not in the manifest; says which.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not there; a version is a folder that `foresense promote` or a night wrote")
+    manifest = _read_manifest(path)
+    _require_parts(folder, manifest.files)
+    found = set(_names(folder))
+    problems = [f"{name} is missing" for name in sorted(set(manifest.files) - found)]
+    problems += [f"{name} is not in the manifest" for name in sorted(found - set(manifest.files))]
+    problems += [
+        f"{name} is altered: SHA-256 {digest[:12]}… in the manifest, {now[:12]}… found"
+        for name, digest in sorted(manifest.files.items())
+        if name in found and (now := file_sha256(folder / name)) != digest
+    ]
+    if problems:
+        raise VersionError(f"{folder}: {'; '.join(problems)}; nothing was loaded. Delete the folder to fetch it again")
+    return manifest
+
+
+def _read_manifest(path: Path) -> Manifest:
+    content: dict[str, Any] = read_json(path)
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise VersionError(
+            f"{path}: shape version {content.get('schema_version')!r}, this program reads {SCHEMA_VERSION}; train again"
+        )
+    try:
+        return Manifest(**content)
+    except TypeError as error:
+        raise VersionError(f"{path}: not the manifest of a version ({error}); train again") from error
+
+
+def _require_parts(folder: Path, files: dict[str, str]) -> None:
+    missing = [name for name in PARTS if name not in files]
+    missing += [] if fnmatch.filter(files, REFERENCE) else [REFERENCE]
+    if missing:
+        raise VersionError(f"{folder}: a version holds {', '.join((*PARTS, REFERENCE))}; missing: {', '.join(missing)}")
+
+
+def _names(folder: Path) -> list[str]:
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in files if name != MANIFEST)

@@ -1,0 +1,63 @@
+"""The model that all assets of a fleet share: trained once on the windows of all of them, kept by its digest."""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from foresense.config import FleetConfig
+from foresense.models import build_model, save_model
+from foresense.signals import group_folders, open_windows, replaced_folder, write_json
+from foresense.steps.frame import StepRun
+from foresense.training import FitPlan, fit
+from foresense.training.pooled import PooledObjective
+from foresense.training.progress import ShownProgress
+
+LOG = logging.getLogger(__name__)
+
+
+def shared_model(run: StepRun, config: FleetConfig, kept: Path, *, made_from: tuple[str, ...]) -> Path:
+    """Train the shared model, or find it: `kept`/<digest> holds what `save_model` writes and `fit.json`.
+
+    Args:
+        run: The step that is running.
+        config: Section `fleet`.
+        kept: Folder of shared models.
+        made_from: Digests of code and windows.
+
+    Raises:
+        ValueError: nothing to train on, or the training diverges.
+    """
+    facts = [*made_from, config.shared.model_dump(mode="json"), config.validation_stride, config.seed]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    folder = kept / digest
+    if (folder / "fit.json").is_file():
+        LOG.info("%s: the shared model is known (%s)", run.pipeline, digest)
+        return folder
+    groups = [open_windows(found) for found in group_folders(run.paths.windows)]
+    first, candidate = groups[0], config.shared
+    objective = PooledObjective(groups, stride=candidate.train_stride, validation_stride=config.validation_stride)
+    torch.manual_seed(config.seed)
+    model = build_model(candidate, n_channels=len(first.channels), context=first.context, horizon=first.horizon)
+    plan = FitPlan(
+        n_epochs=candidate.n_epochs,
+        batch_size=candidate.batch_size,
+        micro_batch=candidate.batch_size,
+        learning_rate=candidate.learning_rate,
+        schedule=candidate.schedule,
+        optimizer=candidate.optimizer,
+        clip_norm=candidate.clip_norm,
+        patience=candidate.patience,
+        seed=config.seed,
+    )
+    checkpoint = kept.parent / "scratch" / f"shared-{digest}.safetensors"
+    with ShownProgress(f"{run.pipeline}/shared") as progress:
+        result = fit(model, objective, plan, checkpoint=checkpoint, progress=progress)
+    with replaced_folder(folder) as beside:
+        save_model(beside, model, candidate)
+        write_json(beside / "fit.json", asdict(result))
+    LOG.info("%s/shared: best validation MSE %.5f in epoch %d", run.pipeline, result.best_validation, result.best_epoch)
+    return folder

@@ -1,0 +1,163 @@
+"""The Prefect tasks of a night beside the six steps: each runs one command and publishes its record."""
+
+import json
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import Task, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Cancelled
+
+from foresense.steps.run import stream
+from tasks.reproduce import BUSY, ROOT, StepFailedError, StoreBusyError
+from tasks.stages import only_when_busy
+from tasks.worker import end_with_worker
+
+DVC = (sys.executable, "-m", "dvc")
+FORESENSE = (sys.executable, "-m", "foresense")
+#: Gibibytes that MLflow's artifacts and DVC's cache may take together after a night.
+KEEP_GIB = 50
+#: A scheduled run that begins so much later was missed, and the next one does its work.
+MAX_LATE_H = 12
+
+
+def of_a_night(name: str) -> Callable[[Callable[[str], None]], Task[[str], None]]:
+    """The policy of every task: its name, and patience with locks."""
+    return task(
+        name=name,
+        task_run_name=f"{name}@{{pipeline}}",
+        retries=10,
+        retry_delay_seconds=[1, 2, 4, 8],
+        retry_jitter_factor=0.5,
+        retry_condition_fn=only_when_busy,
+    )
+
+
+@of_a_night("watch")
+def watch(pipeline: str) -> None:
+    """Check the newest data and the drift against each champion's training data."""
+    call(*FORESENSE, "night", "watch", pipeline)
+    found = newest(pipeline, "drift.json")
+    rows = [
+        {
+            "machine": asset,
+            "champion": one["champion"],
+            "moved": ", ".join(one["moved"]),
+            "alarm": ", ".join(one["alarm"]),
+        }
+        for asset, one in found["assets"].items()
+    ]
+    create_table_artifact(key=f"{pipeline}-drift", table=rows, description=f"Drift of {pipeline}, {found['night']}")
+
+
+@of_a_night("promote")
+def promote(pipeline: str) -> None:
+    """Compare challengers with champions, promote on evidence."""
+    call(*FORESENSE, "night", "promote", pipeline)
+    found = newest(pipeline, "decisions.json")
+    create_table_artifact(
+        key=f"{pipeline}-promotion", table=found["assets"], description=f"Decisions of {pipeline}, {found['night']}"
+    )
+
+
+@of_a_night("forecast")
+def forecast(pipeline: str) -> None:
+    """Forecast every machine with its champion, and record which are at risk."""
+    call(*FORESENSE, "forecast", pipeline)
+
+
+@of_a_night("page")
+def write_page(pipeline: str) -> None:
+    """Write the page of the night."""
+    lines = call(*FORESENSE, "night", "page", pipeline)
+    create_markdown_artifact(
+        key=f"{pipeline}-night", markdown=f"The page of the night: `{lines[-1]}`", description=f"Night of {pipeline}"
+    )
+
+
+@of_a_night("save")
+def save_night(pipeline: str) -> None:
+    """Save the night as a DVC experiment; push it, and its data and weights, where there is a remote for them."""
+    night = newest(pipeline, "decisions.json")["night"]
+    name = f"night-{night}-{pipeline}"
+    call(
+        *DVC, "exp", "save", "--force", "--name", name, "--message", f"night of {pipeline}, {date.fromisoformat(night)}"
+    )
+    log = get_run_logger().info
+    if _lines("git", "remote"):
+        call(*DVC, "exp", "push", "--no-cache", _lines("git", "remote")[0], name)
+    else:
+        log("%s stays on this machine: git has no remote", name)
+    if _lines(*DVC, "remote", "list"):
+        call(*DVC, "push", "--quiet")
+    else:
+        log("data and weights stay on this machine: DVC has no remote (dvc remote add --default ...)")
+
+
+@of_a_night("collect")
+def collect(pipeline: str) -> None:
+    """Keep MLflow's artifacts and DVC's cache within the disk budget."""
+    call(*FORESENSE, "gc", "--keep-gib", str(KEEP_GIB))
+
+
+@of_a_night("forget")
+def forget_trainings(pipeline: str) -> None:
+    """Forget what earlier nights trained."""
+    call(*FORESENSE, "night", "forget", pipeline)
+
+
+def missed() -> State[None] | None:
+    """The state of a run whose time is long over, because no worker ran then; None for every other run."""
+    planned = flow_run.scheduled_start_time
+    late_h = (datetime.now(UTC) - planned).total_seconds() / 3600
+    if late_h <= MAX_LATE_H:
+        return None
+    return Cancelled(
+        message=f"planned for {planned:%Y-%m-%d %H:%M} UTC, {late_h:.0f} h ago: a missed night is not made up for"
+    )
+
+
+def call(*command: str) -> list[str]:
+    """Run a command that ends with this process; its lines go to the log of the run.
+
+    Returns:
+        Its last lines.
+
+    Raises:
+        StoreBusyError: somebody else holds a lock.
+        StepFailedError: it failed; with its last lines.
+    """
+    end_with_worker()
+    log, tail = get_run_logger().info, deque[str](maxlen=30)
+
+    def hear(line: str) -> None:
+        if line.strip():
+            tail.append(line)
+            log(line)
+
+    code = stream(list(command), ROOT, hear)
+    words = " ".join(command[2:])
+    if code == 0:
+        return list(tail)
+    if any(mark in line for line in tail for mark in BUSY):
+        raise StoreBusyError(f"{words}: {tail[-1]}")
+    raise StepFailedError(f"{words} failed with exit code {code}; its last lines:\n" + "\n".join(tail))
+
+
+def newest(pipeline: str, file: str, project: Path = ROOT) -> dict[str, Any]:
+    """The newest night's record of that name."""
+    found = sorted((project / "nights" / pipeline).glob(f"*/{file}"))
+    content: dict[str, Any] = json.loads(found[-1].read_text())
+    return content
+
+
+def _lines(*command: str) -> list[str]:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.split()
