@@ -30,7 +30,7 @@ import psutil
 from benchmarks.harness import ROOT, write_results
 from foresense.sources.simulate import UNITS, machine_name, simulate_machine
 from foresense.stores import Batch, open_store
-from tools.serve import end, prefect, prefect_server
+from tools.serve import deploy, end, prefect, prefect_server
 
 PIPELINE = "shop"
 N_MACHINES, N_DAYS, SEED = 5, 95, 60
@@ -39,6 +39,7 @@ WARM_C = 6.0
 START = datetime(2026, 1, 5, tzinfo=ZoneInfo("UTC"))
 GOOD, BAD = "3e-3", "1e-7"
 ZONE = "Europe/Berlin"
+SOON_S = 100  # the scheduler looks once a minute
 _NETWORK = """{patch_length: 24, patch_stride: 24, d_model: 32, ffn_dim: 64, n_heads: 4, n_layers: 2, head: flatten,
           pre_norm: false, position_std: 0.02, instance_norm: true, optimizer: adam, schedule: onecycle, batch_size: 32,
           clip_norm: null, learning_rate: RATE, n_epochs: 4}"""
@@ -229,10 +230,11 @@ def three_nights(project: Project) -> list[dict[str, Any]]:
     """Live through them, and tell of each."""
     life = Life(project)
     life.go_on(N_DAYS)
-    due = datetime.now(ZoneInfo(ZONE)) + timedelta(seconds=100)
-    project.schedule(due)
+    project.schedule(datetime.now(ZoneInfo(ZONE)) - timedelta(hours=1))
     project.train_at(BAD)
     with prefect_server(project.root, _free_port()) as env:
+        project.schedule(datetime.now(ZoneInfo(ZONE)) + timedelta(seconds=SOON_S))
+        subprocess.run(deploy(), cwd=project.root, env=env, check=True, capture_output=True)
         server = Server(project, env)
         try:
             return [_first(server), _second(server, life), _third(server, life), _taken_back(project)]

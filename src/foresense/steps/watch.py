@@ -43,24 +43,25 @@ def earlier_forecasts(
 ) -> dict[str, Earlier]:
     """Lay each asset's newest samples beside the newest forecast that was made long enough before each of them.
 
+    Where none was made so long before (a horizon of a day, and one forecast a night), the newest one made before it.
+
     Args:
         files: Of earlier forecasts by the time they were made; one made at `now_s` or later is left out.
         measured: By asset, up to now.
         now_s: Seconds since 1970 UTC.
-        rule: How many samples, and how long before a forecast was made (at most its horizon);
-            absent: RISK_RULE.
+        rule: How many samples, and how long before a forecast was made; absent: RISK_RULE.
     """
     rule = rule or RISK_RULE
     found = {asset: _empty(one, now_s, rule.newest * one.interval_s) for asset, one in measured.items()}
-    for made_at_s in sorted(files, reverse=True):
-        if made_at_s >= now_s:
-            continue
-        forecasts = read_forecasts(files[made_at_s])
-        known = [asset for asset in forecasts if asset in found]
-        is_of_use = [_fill(found[asset], measured[asset].channels, forecasts[asset], rule) for asset in known]
-        is_full = all(not np.isnan(one.predicted).all(axis=1).any() for one in found.values())
-        if is_full or not any(is_of_use):  # older files reach less far
-            break
+    made_before = [made_at_s for made_at_s in sorted(files, reverse=True) if made_at_s < now_s]
+    for lead in dict.fromkeys((rule.lead, 1)):
+        for made_at_s in made_before:
+            forecasts = read_forecasts(files[made_at_s])
+            known = [asset for asset in forecasts if asset in found]
+            is_of_use = [_fill(found[asset], measured[asset].channels, forecasts[asset], lead) for asset in known]
+            is_full = all(not np.isnan(one.predicted).all(axis=1).any() for one in found.values())
+            if is_full or not any(is_of_use):  # older files reach less far
+                break
     return found
 
 
@@ -70,12 +71,11 @@ def _empty(measured: Measured, now_s: int, look_back_s: float) -> Earlier:
     return Earlier(measured.times_s[inside], actual, *(np.full(actual.shape, np.nan) for _ in range(3)))
 
 
-def _fill(earlier: Earlier, channels: tuple[str, ...], forecast: AssetForecast, rule: RiskRule) -> bool:
+def _fill(earlier: Earlier, channels: tuple[str, ...], forecast: AssetForecast, lead: int) -> bool:
     """Write a forecast into the rows that have none yet; whether it reaches any of these times."""
     _, rows, steps = np.intersect1d(earlier.times_s, forecast.times_s, assume_unique=True, return_indices=True)
     if forecast.channels != channels or not len(rows):
         return False
-    lead = min(rule.lead, len(forecast.times_s))
     is_taken = np.isnan(earlier.predicted[rows]).all(axis=1) & (steps + 1 >= lead)
     rows, steps = rows[is_taken], steps[is_taken]
     for name in ("predicted", "lower", "upper"):

@@ -121,7 +121,8 @@ def test_of_several_forecasts_for_one_time_the_newest_is_taken(fleet, small) -> 
     )["lathe"]
     np.testing.assert_allclose(old.predicted[5:9], small.expected(samples, 180)[3:7], rtol=1e-5)
     np.testing.assert_allclose(old.predicted[9:], small.expected(samples, 184)[3:6], rtol=1e-5)
-    assert np.isnan(old.predicted[:5]).all()
+    np.testing.assert_allclose(old.predicted[2:5], small.expected(samples, 180)[:3], rtol=1e-5)  # nothing older
+    assert np.isnan(old.predicted[:2]).all()
 
 
 def test_a_first_night_says_that_nothing_could_be_judged(fleet, small) -> None:
