@@ -42,7 +42,7 @@ ZONE = "Europe/Berlin"
 SOON_S = 100  # the scheduler looks once a minute
 _NETWORK = """{patch_length: 24, patch_stride: 24, d_model: 32, ffn_dim: 64, n_heads: 4, n_layers: 2, head: flatten,
           pre_norm: false, position_std: 0.02, instance_norm: true, optimizer: adam, schedule: onecycle, batch_size: 32,
-          clip_norm: null, learning_rate: RATE, n_epochs: 4}"""
+          clip_norm: null, learning_rate: RATE, n_epochs: 4, train_stride: 4}"""
 PARAMS = f"""
 stages:
   ingest: {{shop: {{raw: src/foresense/sources/store.py}}}}

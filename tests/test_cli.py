@@ -156,7 +156,7 @@ def test_a_gate_of_params_without_a_verdict_fails_the_report_command(project, mo
 
 def test_a_full_run_that_leaves_a_step_without_report_fails(project, monkeypatch, capsys) -> None:
     write_report(Layout(root=project, project=project).of("mine").reports, benchmark_report(0.5))
-    monkeypatch.setattr("foresense.steps.run.run_full", lambda *_: None)
+    monkeypatch.setattr("foresense.steps.run.run_full", lambda *_, **__: None)
     assert call(monkeypatch, "run", "mine") == 1
     assert "window: not run" in capsys.readouterr().err
 

@@ -61,7 +61,7 @@ def _drift(drift: Mapping[str, Any]) -> list[str]:
     if alarms:
         rows = [[asset, f"version {one['champion']}", ", ".join(one["alarm"])] for asset, one in alarms.items()]
         parts += [
-            f'<p class="loud">{len(alarms)} machines have moved away from what their champion was trained on, '
+            f'<p class="loud">{len(alarms)} {"machine has" if len(alarms) == 1 else "machines have"} moved away from what their champion was trained on, '
             f"{drift['n_consecutive']} nights in a row.</p>",
             table(["machine", "champion", "channels"], rows),
         ]
