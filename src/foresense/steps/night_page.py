@@ -60,11 +60,10 @@ def _drift(drift: Mapping[str, Any]) -> list[str]:
     parts = ["<h2>Data and drift</h2>"]
     if alarms:
         rows = [[asset, f"version {one['champion']}", ", ".join(one["alarm"])] for asset, one in alarms.items()]
-        parts += [
-            f'<p class="loud">{len(alarms)} {"machine has" if len(alarms) == 1 else "machines have"} moved away from what their champion was trained on, '
-            f"{drift['n_consecutive']} nights in a row.</p>",
-            table(["machine", "champion", "channels"], rows),
-        ]
+        who = "1 machine has" if len(alarms) == 1 else f"{len(alarms)} machines have"
+        since = f"{drift['n_consecutive']} nights in a row"
+        text = f"{who} moved away from what their champion was trained on, {since}."
+        parts += [f'<p class="loud">{text}</p>', table(["machine", "champion", "channels"], rows)]
     else:
         parts.append("<p>No machine has moved away from what its champion was trained on.</p>")
     if moved:
