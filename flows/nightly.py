@@ -19,11 +19,12 @@ def run_night(pipeline: str) -> None:
     export(pipeline)
     benchmark(pipeline)
     promote(pipeline)
-    forecast(pipeline)
+    forecasts = forecast(pipeline, return_state=True)  # where nobody has a champion yet, the night still has its page
     write_page(pipeline)
     save_night(pipeline)
     collect(pipeline)
     judge(pipeline)
+    forecasts.result(raise_on_failure=True)
 
 
 @flow(name="nightly", log_prints=False)
