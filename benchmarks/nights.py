@@ -3,7 +3,8 @@
 Five simulated machines in an embedded store. The first night is started by the schedule, the others by hand. The first
 trains for a few epochs, the second for many, and the third with a rate that is far too low: so the second night's
 challengers win and the third's lose. The third night's worker is killed while it trains. From the second night on one
-machine's body runs 6 °C warmer. At the end a person takes one promotion back. Run from the project root, on a quiet machine: `python -m benchmarks.nights`.
+machine's body runs 6 °C warmer. At the end a person takes one promotion back. Run from the project root, on a quiet
+machine: `python -m benchmarks.nights`.
 """
 
 import argparse
