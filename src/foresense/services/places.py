@@ -39,10 +39,15 @@ def places(root: Path, environment: Mapping[str, str]) -> dict[str, Path]:
         ValueError: one of them lies inside another, or FORESENSE_STORE names no store.
     """
     kind, folder = split_name(store_name(environment))
+    store = root / (folder if kind == "embedded" else "store")
     found = {
         "secrets": root / "deploy" / ".env",
         "bridge": root / (environment.get("FORESENSE_BRIDGE_FOLDER") or "bridge"),
-        "store": root / (folder if kind == "embedded" else "store"),
+        "store": store,
+        "store-forecasts": store.with_name(f"{store.name}-forecasts"),
+        "store-anomalies": store.with_name(f"{store.name}-anomalies"),
+        "forecasts": root / "forecasts",
+        "nights": root / "nights",
         "migration": root / "migration",
         "mlflow-runs": root / "mlflow" / "mlflow.db",
         "mlflow-artifacts": root / "mlflow" / "artifacts",
