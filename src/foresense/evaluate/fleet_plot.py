@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from foresense.evaluate.plots import BASELINE_COLOURS, GREY, MODEL_COLOUR, save_figure
 
@@ -55,6 +56,8 @@ def plot_fleet(path: Path, pipeline: str, machines: Sequence[Machine]) -> None:
     left, right = figure.subplots(1, 2)
     for status, colour in STATUS_COLOURS.items():
         own = [one for one in judged if one.status == status]
+        if not own:
+            continue
         left.scatter(
             [one.naive_mse for one in own],
             [one.test_mse for one in own],
@@ -72,6 +75,8 @@ def plot_fleet(path: Path, pipeline: str, machines: Sequence[Machine]) -> None:
         ylabel="MSE of the model",
         title="Each machine on its own test part: below the line the model is better",
     )
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_minor_formatter(NullFormatter())  # else the labels of half a decade lie upon each other
     left.legend(fontsize=8, frameon=False)
     left.grid(alpha=0.3)
     ratios = np.array([one.ratio for one in judged])

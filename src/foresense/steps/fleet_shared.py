@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +19,17 @@ from foresense.training.pooled import PooledObjective
 from foresense.training.progress import ShownProgress
 
 LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """So many threads of torch in the block, as a worker of the engine has: a small network gains nothing by more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def shared_model(run: StepRun, config: FleetConfig, kept: Path, *, made_from: tuple[str, ...]) -> Path:
@@ -54,7 +67,7 @@ def shared_model(run: StepRun, config: FleetConfig, kept: Path, *, made_from: tu
         seed=config.seed,
     )
     checkpoint = kept.parent / "scratch" / f"shared-{digest}.safetensors"
-    with ShownProgress(f"{run.pipeline}/shared") as progress:
+    with ShownProgress(f"{run.pipeline}/shared") as progress, threads(run.engine.threads):
         result = fit(model, objective, plan, checkpoint=checkpoint, progress=progress)
     with replaced_folder(folder) as beside:
         save_model(beside, model, candidate)

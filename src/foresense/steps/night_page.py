@@ -64,7 +64,10 @@ def _drift(drift: Mapping[str, Any]) -> list[str]:
         since = f"{drift['n_consecutive']} nights in a row"
         text = f"{who} moved away from what their champion was trained on, {since}."
         parts += [f'<p class="loud">{text}</p>', table(["machine", "champion", "channels"], rows)]
-    else:
+    without = [asset for asset, one in drift["assets"].items() if one["champion"] is None]
+    if without:
+        parts.append(f"<p>Without a champion, so nothing to compare with: {escape(', '.join(without[:N_LISTED]))}.</p>")
+    if not alarms:
         parts.append("<p>No machine has moved away from what its champion was trained on.</p>")
     if moved:
         parts.append(f"<p>Moved tonight, for the first time: {escape(', '.join(moved))}.</p>")
