@@ -28,6 +28,7 @@ from benchmarks.harness import ROOT, compare, write_results
 from benchmarks.spark_cluster import Cluster, spark_cluster
 from foresense.config import EngineConfig, FleetConfig, PipelineConfig, read_pipeline
 from foresense.engine import Job, run_jobs
+from foresense.evaluate.scaled_error import error_ratio
 from foresense.signals import Layout, Recording, read_recordings, write_recordings
 from foresense.steps import fleet_assets
 from foresense.steps.frame import StepRun
@@ -81,6 +82,8 @@ def night(layout: Layout, config: PipelineConfig) -> dict[str, Any]:
     n_windowed = len(list(layout.of(PIPELINE).windows.glob("*/index.json")))
     while driver.poll() is None and len(list(records.glob("*.json"))) < n_windowed // 2:
         time.sleep(0.2)
+    if driver.poll() is not None:
+        raise RuntimeError(f"the driver ended before it could be killed; see {layout.root / 'driver.log'}")
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     killed_s = time.monotonic() - begun_s
@@ -92,7 +95,7 @@ def night(layout: Layout, config: PipelineConfig) -> dict[str, Any]:
     again = calls.read_text().split()
     report = json.loads((layout.of(PIPELINE).reports / "train.json").read_text())
     rows = report["outcomes"]
-    ratios = [row["test_mse"] / row["naive_mse"] for row in rows.values() if row["test_mse"] is not None]
+    ratios = [error_ratio(row["test_mse"], row["naive_mse"]) for row in rows.values() if row["test_mse"] is not None]
     return {
         "case": f"{len(rows)} machines, {sys.platform}, engine local, the driver killed once half were done",
         "status": {

@@ -9,13 +9,16 @@ from tasks.stages import benchmark, export, extract_features, ingest, judge, tra
 
 
 @flow(name="night", flow_run_name="night of {pipeline}", log_prints=False)
-def run_night(pipeline: str) -> None:
-    """Bring a pipeline up to date, promote on evidence, forecast; the run fails when a step or a gate does."""
+def run_night(pipeline: str, afresh: bool = False) -> None:
+    """Bring a pipeline up to date, promote on evidence, forecast; the run fails when a step or a gate does.
+
+    `afresh` trains every machine anew, also where nothing has changed.
+    """
     ingest(pipeline)
     watch(pipeline)
     window(pipeline)
     extract_features(pipeline)
-    train(pipeline)
+    train(pipeline, afresh)
     export(pipeline)
     benchmark(pipeline)
     promote(pipeline)
@@ -40,4 +43,4 @@ def run_monthly(pipelines: list[str]) -> Any:
         return skipped
     for pipeline in pipelines:
         forget_trainings(pipeline)
-    return [run_night(pipeline, return_state=True) for pipeline in pipelines]
+    return [run_night(pipeline, afresh=True, return_state=True) for pipeline in pipelines]

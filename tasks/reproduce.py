@@ -28,7 +28,9 @@ class GateFailedError(RuntimeError):
     """The pipeline ran, and what it made is not good enough, or nobody knows."""
 
 
-def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: Path = ROOT) -> str:
+def reproduce(
+    step: str, pipeline: str, echo: Callable[[str], object], project: Path = ROOT, *, afresh: bool = False
+) -> str:
     """Bring the stage `<step>@<pipeline>` and all that it needs up to date.
 
     Args:
@@ -36,6 +38,7 @@ def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: 
         pipeline: Name of the pipeline.
         echo: Receives each line of DVC and of the step when it is printed.
         project: The checkout.
+        afresh: Run the step although nothing has changed; what it needs must be up to date.
 
     Returns:
         `ran`, `up to date`, or `not used` where the pipeline has no such step.
@@ -47,10 +50,10 @@ def reproduce(step: str, pipeline: str, echo: Callable[[str], object], project: 
     steps = steps_of(project, pipeline)
     if step not in steps:
         return "not used"
-    forced: tuple[str, ...] = ()
+    forced: tuple[str, ...] = AFRESH if afresh else ()
     if step == "ingest":
         fetch_raw_of(project, pipeline)
-        forced = AFRESH if reads_a_store(read_pipeline(project / "params.yaml", pipeline)) else ()
+        forced = AFRESH if reads_a_store(read_pipeline(project / "params.yaml", pipeline)) else forced
     stage = f"{step}@{pipeline}"
     if not forced and _looks_current(step, pipeline, steps, project):
         echo(f"{stage} and all that it needs are up to date")

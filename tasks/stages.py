@@ -1,7 +1,7 @@
 """One Prefect task per step: brings that step's DVC stage up to date, upstream included, and publishes its report."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec
 
 from prefect import Task, get_run_logger, task
 
@@ -9,13 +9,15 @@ from tasks.publish import publish
 from tasks.reproduce import StoreBusyError, judge_gates, reproduce
 from tasks.worker import end_with_worker
 
+P = ParamSpec("P")
+
 
 def only_when_busy(_task: object, _run: object, state: Any) -> bool:
     """Retry when another DVC command holds a lock; every other failure would fail again."""
     return isinstance(state.result(raise_on_failure=False), StoreBusyError)
 
 
-def step(name: str) -> Callable[[Callable[[str], str]], Task[[str], str]]:
+def step(name: str) -> Callable[[Callable[P, str]], Task[P, str]]:
     """The policy of every step: its name, and patience with locks."""
     return task(
         name=name,
@@ -27,9 +29,9 @@ def step(name: str) -> Callable[[Callable[[str], str]], Task[[str], str]]:
     )
 
 
-def _run(name: str, pipeline: str) -> str:
+def _run(name: str, pipeline: str, *, afresh: bool = False) -> str:
     end_with_worker()
-    outcome = reproduce(name, pipeline, get_run_logger().info)
+    outcome = reproduce(name, pipeline, get_run_logger().info, afresh=afresh)
     if outcome != "not used":
         publish(name, pipeline)
     return outcome
@@ -54,9 +56,9 @@ def extract_features(pipeline: str) -> str:
 
 
 @step("train")
-def train(pipeline: str) -> str:
-    """Train the candidates and compare the best with its baselines."""
-    return _run("train", pipeline)
+def train(pipeline: str, afresh: bool = False) -> str:
+    """Train the candidates and compare the best with its baselines; `afresh` also when nothing has changed."""
+    return _run("train", pipeline, afresh=afresh)
 
 
 @step("export")

@@ -7,10 +7,21 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, median_abs_deviation
 
 from foresense.evaluate.distances import ks_statistic, population_stability_index, robust_centre
-from foresense.evaluate.drift import DriftRule, fit_reference, hours_of_week, is_alarm, measure_drift, read_reference
+from foresense.evaluate.drift import (
+    DriftRule,
+    Reference,
+    fit_reference,
+    fleet_of,
+    is_alarm,
+    measure_drift,
+    moves_of,
+    read_reference,
+)
+from foresense.evaluate.moves import FLEET_WEIGHT
+from foresense.evaluate.week import hours_of_week
 
 HOUR = 3600
 START = int(pd.Timestamp("2025-03-01", tz="Europe/Berlin").timestamp())
@@ -125,9 +136,76 @@ def test_a_spread_that_is_halved_is_called() -> None:
     narrow[N_TRAIN + 24 :, 0] = (level + 0.4 * (samples - level))[N_TRAIN + 24 :, 0]
     first, second = measure_drift(reference, narrow[rows], times_s[rows])
     assert first.moved
-    assert first.spread < -2.4
+    assert first.spread < -2.75
     assert abs(first.shift) < 2.5
     assert not second.moved
+
+
+def machine(index: int) -> Reference:
+    samples, times_s = week(N_TRAIN, seed=100 + index)
+    return fit_reference(samples, times_s, channels=("a", "b"), time_zone=ZONE, interval_s=HOUR)
+
+
+def test_typical_moves_are_deviations_that_scipy_knows() -> None:
+    reference, _, _ = fitted()
+    shifts, log_spreads = reference.null[2, :, 1], reference.null[3, :, 1]
+    found = moves_of(reference)["b"]
+    assert found.shift == pytest.approx(median_abs_deviation(shifts, center=lambda *_, **__: 0.0, scale="normal"))
+    assert found.spread == pytest.approx(median_abs_deviation(log_spreads, scale="normal"))
+
+
+def test_a_fleet_draws_an_odd_machine_to_its_middle() -> None:
+    machines = [machine(index) for index in range(5)]
+    nervous = replace(machines[0], null=machines[0].null * np.array([1, 1, 4, 1])[:, None, None])
+    fleet = fleet_of([nervous, *machines[1:]])
+    assert fleet.channels["a"].shift == pytest.approx(
+        np.median([4 * moves_of(machines[0])["a"].shift, *(moves_of(one)["a"].shift for one in machines[1:])])
+    )
+    samples, times_s = week(N_TRAIN + 48, seed=100)
+    samples[N_TRAIN + 24 :, 0] += 1
+    rows = slice(N_TRAIN + 48 - N_NIGHT, N_TRAIN + 48)
+    alone = measure_drift(nervous, samples[rows], times_s[rows])[0]
+    among = measure_drift(nervous, samples[rows], times_s[rows], fleet=fleet)[0]
+    own, middle = moves_of(nervous)["a"].shift, fleet.channels["a"].shift
+    assert own > 2 * middle
+    assert among.shift / alone.shift == pytest.approx((own / middle) ** FLEET_WEIGHT)
+    assert (among.deviations, among.p_value) == (alone.deviations, alone.p_value)
+
+
+def test_a_fleet_of_one_says_what_the_machine_says() -> None:
+    reference, samples, times_s = fitted()
+    rows = slice(N_TRAIN + 48 - N_NIGHT, N_TRAIN + 48)
+    for among, alone in zip(
+        measure_drift(reference, samples[rows], times_s[rows], fleet=fleet_of([reference])),
+        measure_drift(reference, samples[rows], times_s[rows]),
+        strict=True,
+    ):
+        assert among.verdict == alone.verdict
+        assert (among.shift, among.spread) == pytest.approx((alone.shift, alone.spread))
+
+
+def test_a_constant_channel_says_nothing_of_others_nor_they_of_it() -> None:
+    samples, times_s = week(N_TRAIN)
+    samples[:, 0] = 7.0
+    still = fit_reference(samples, times_s, channels=("a", "b"), time_zone=ZONE, interval_s=HOUR)
+    lively = machine(0)
+    fleet = fleet_of([still, still, still, lively])
+    assert fleet.channels["a"] == moves_of(lively)["a"]
+    own = moves_of(still)["a"]
+    assert own.towards(fleet.channels["a"]) == own
+    assert fleet_of([still]).channels.keys() == {"b"}
+    assert fleet_of([]).channels == {}
+
+
+def test_channels_are_found_by_name_and_those_without_nights_are_left_out() -> None:
+    reference = machine(0)
+    unknown = replace(reference, null=np.where(np.arange(2) == 1, np.nan, reference.null))
+    other = replace(machine(1), channels=("b", "c"))
+    assert moves_of(unknown).keys() == {"a"}
+    fleet = fleet_of([unknown, other])
+    assert fleet.channels.keys() == {"a", "b", "c"}
+    assert fleet.channels["a"] == moves_of(reference)["a"]
+    assert fleet.channels["b"] == moves_of(other)["b"]
 
 
 def test_slow_change_is_followed_and_a_fast_one_is_not() -> None:
@@ -241,7 +319,7 @@ def test_stricter_rules_call_less() -> None:
     rule = DriftRule()
     assert rule.says(0.1, -3.1, 0.0)
     assert not rule.says(rule.max_p + 0.01, 30.0, 0.0)
-    assert not rule.says(0.0, 2.9, 0.0)
-    assert rule.says(0.0, 0.0, -2.5)
-    assert not rule.says(0.0, 0.0, 2.5)
+    assert not rule.says(0.0, 2.7, 0.0)
+    assert rule.says(0.0, 0.0, -2.8)
+    assert not rule.says(0.0, 0.0, 2.8)
     assert rule.says(0.0, 0.0, 5.5)

@@ -95,7 +95,7 @@ def measured(layout: Layout, *groups: str, size_mib: float = 0.5) -> None:
         "environment": Environment(cpu="x", threads=1, load_1min=0.0, versions={}),
     }  # fmt: skip
     names = groups or (ASSET,)
-    facts = {"size_mib": size_mib, "quality_drop": 0.001, "verdict": "ships"}
+    facts = {"size_mib": size_mib, "quality_drop": 0.001, "verdict": "ships", "sha256": "ab"}
     reports = layout.of(PIPELINE).reports
     write_report(
         reports,
@@ -103,7 +103,7 @@ def measured(layout: Layout, *groups: str, size_mib: float = 0.5) -> None:
             **header,
             step="export",
             variants={},
-            groups={},
+            groups={name: {"onnx-float32": {"sha256": "ab"}} for name in names},
             refused={},
             models={name: model_sha256(models / name) for name in names},
         ),

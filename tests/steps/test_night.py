@@ -95,16 +95,33 @@ def test_a_channel_that_moved_two_nights_in_a_row_is_an_alarm_and_one_night_is_n
     first = live(promoted, nights, 1608, warmer=60.0)
     assert first[nights.ASSET]["moved"] == ["temp_body"]
     assert first[nights.ASSET]["alarm"] == []
-    assert first["new-one"] == {"champion": None, "channels": [], "moved": [], "alarm": []}
+    assert first["new-one"] == {"champion": None, "channels": [], "moved": [], "alarm": [], "error": None}
 
     second = live(promoted, nights, 1632, warmer=60.0)
     assert second[nights.ASSET]["alarm"] == ["temp_body"]
     written = read_json(night_folder(promoted, nights.PIPELINE, "2026-03-09") / "drift.json")
     assert written["assets"] == json.loads(json.dumps(second))
 
-    apart = live(promoted, nights, 1680, warmer=60.0)  # the night between is not there
-    assert apart[nights.ASSET]["moved"] == ["temp_body"]
-    assert apart[nights.ASSET]["alarm"] == []
+    after_a_gap = live(promoted, nights, 1680, warmer=60.0)  # a night that did not run breaks no row
+    assert after_a_gap[nights.ASSET]["alarm"] == ["temp_body"]
+
+    quiet = live(promoted, nights, 1704)
+    assert quiet[nights.ASSET]["moved"] == []
+    again = live(promoted, nights, 1728, warmer=60.0)
+    assert (again[nights.ASSET]["moved"], again[nights.ASSET]["alarm"]) == (["temp_body"], [])
+
+
+@pytest.mark.slow
+def test_one_machine_with_other_channels_is_told_and_stops_nobody(promoted: Layout, nights: ModuleType) -> None:
+    one = nights.recording(n_rows=1608)
+    swapped = Recording(**{**vars(one), "channels": one.channels[::-1], "units": one.units[::-1]})
+    other = Recording(**{**vars(one), "asset": "new-one"})
+    write_recordings(promoted.of(nights.PIPELINE).recordings, [swapped, other], facts={})
+    found = watch(promoted, nights.PIPELINE)["assets"]
+    assert "channels ['current', 'temp_body'], its champion was trained on ['temp_body', 'current']" in str(
+        found[nights.ASSET]["error"]
+    )
+    assert found["new-one"]["error"] is None
 
 
 @pytest.mark.slow

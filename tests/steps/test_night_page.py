@@ -15,7 +15,7 @@ ODD = "<b>mill & co</b>"
 
 
 def decision(asset: str, status: str, reason: str, champion: int | None = 1) -> dict[str, object]:
-    return {"asset": asset, "status": status, "reason": reason, "challenger": 2, "champion": champion}
+    return {"asset": asset, "status": status, "reason": reason, "challenger": 2, "champion": champion, "evidence": None}
 
 
 @pytest.fixture
@@ -32,15 +32,14 @@ def lived(layout: Layout) -> Layout:
         outcomes={"a": {"status": "success"}, "press": {"status": "failed", "model": "shared", "reason": "died"}},
     )  # fmt: skip
     write_report(layout.of("plant").reports, report)
-    quiet = {"champion": 1, "channels": [], "moved": [], "alarm": []}
-    loud = {"champion": 3, "channels": [{"verdict": "unknown"}], "moved": ["temp"], "alarm": ["temp"]}
+    quiet = {"champion": 1, "channels": [], "moved": [], "alarm": [], "error": None}
+    loud = {"champion": 3, "channels": [{"verdict": "unknown"}], "moved": ["temp"], "alarm": ["temp"], "error": None}
     drift = {"n_consecutive": 2, "problems": [{"asset": "c", "kind": "silent", "text": "9 h behind"}]}
     folder = night_folder(layout, "plant", NIGHT)
     write_json(folder / "drift.json", drift | {"assets": {"a": quiet, ODD: loud}})
-    decisions = [decision("a", "unchanged", "nothing new"), decision(ODD, "promoted", "better", None)]
+    judged = decision("a", "unchanged", "nothing new") | {"evidence": "nights/plant/2026-01-02/evidence/the a"}
+    decisions = [judged, decision(ODD, "promoted", "better", None)]
     write_json(folder / "decisions.json", {"assets": [*decisions, decision("c", "failed", "no file")]})
-    (folder / "evidence" / "a").mkdir(parents=True)
-    (folder / "evidence" / "a" / "evidence.html").write_text("why")
     return layout
 
 
@@ -55,7 +54,7 @@ def test_the_page_tells_what_a_person_has_to_look_at_first(lived: Layout) -> Non
     assert [(status, versions) for _, status, versions, _ in rows] == [
         ("failed", "2 against 1"), ("promoted", "2 against none"), ("unchanged", "2 against 1"),
     ]  # fmt: skip
-    assert rows[2][0] == '<a href="evidence/a/evidence.html">a</a>'
+    assert rows[2][0] == '<a href="evidence/the%20a/evidence.html">a</a>'
     assert "press<td>failed<td>shared<td>died" in text
     assert "9 h behind" in text
     assert ODD not in text

@@ -94,7 +94,7 @@ def test_one_failed_criterion_refuses_and_is_named() -> None:
     broken = {
         "enough untouched windows": (comparison(n=143, champion=good, naive=good), edge, whole),
         "better than the champion": (comparison(champion=None, naive=good), edge, whole),
-        "better than seasonal naive": (comparison(champion=good, naive=replace(good, interval=None)), edge, whole),
+        "better than seasonal naive": (comparison(champion=good, naive=replace(good, mse=0.001)), edge, whole),
         "measured on the edge": (comparison(champion=good, naive=good), EdgeVerdict(problem="no export"), whole),
         "gate size_mib": (comparison(champion=good, naive=good), too_big, whole),
         "signature unchanged": (comparison(champion=good, naive=good), edge, {**whole, "same_signature": False}),

@@ -185,7 +185,7 @@ class FleetConfig(TrainConfig):
     shared: CandidateConfig
     from_shared: tuple[str, ...] = ()  # names under `candidates`
     assets: Literal["all"] | tuple[str, ...] = "all"  # which get a model of their own
-    min_rows: NonNegativeInt = 0  # of the training part: an asset with fewer gets no model of its own
+    min_rows: NonNegativeInt = 0  # an asset with fewer gets no model of its own
     at_once: PositiveInt = 16  # assets whose small networks are trained as one stack
     max_failed: float = Field(default=0.1, ge=0, le=1)  # share of the assets that may fail before a gate does
     budget_min: PositiveFloat = 240.0  # a night

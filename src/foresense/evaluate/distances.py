@@ -2,6 +2,9 @@
 
 import numpy as np
 
+#: Deviation of a normal distribution over its median absolute deviation.
+GAUSSIAN_MAD = 1.482602218505602
+
 
 def population_stability_index(sample: np.ndarray, edges: np.ndarray) -> float:
     """Sum of (q - p) ln(q / p) over the bins between `edges`, which hold equal shares p of the reference.

@@ -5,27 +5,27 @@ no drift; and with the two weeks before tonight, so season and wear, which come 
 called when it comes; where nobody acts, two weeks later it is what the machine is like.
 
 Neighbouring samples depend on each other, so no table of p values holds. What a night may look like is measured on the
-training part itself: each of its nights is judged as tonight is, by levels from other weeks (the null).
+training part itself: each of its nights is judged as tonight is, by levels from other weeks (the null). One machine
+has few nights, so where the fleet is known, its middle counts too (`fleet_of`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from foresense.evaluate.distances import ks_statistic, population_stability_index, robust_centre
+from foresense.evaluate.distances import GAUSSIAN_MAD, ks_statistic, population_stability_index, robust_centre
+from foresense.evaluate.moves import FleetMoves, Moves, middle_of, typical_moves
+from foresense.evaluate.week import hours_of_week, levels, residuals_from_other_weeks
 from foresense.signals import read_json, write_json
 
-HOURS_OF_WEEK = 168
 WINDOW_H, HISTORY_H = 24.0, 336.0
 _N_QUANTILES = 201  # stored of each channel: a distribution function to within half a percent
 _N_BINS = 10
-_N_FOLDS = 4
 _MIN_NIGHTS = 20  # of the training part, for a null
 _MIN_SHARE = 0.5  # of the samples of a window or a history that must be measured
-_GAUSSIAN_MAD = 1.482602218505602  # deviation of a normal distribution over its median absolute deviation
 _FAR = 2.5  # deviations: what lies further (a stop, a fault) moves a mean and a spread no more than this
 _H = 3600.0
 _NAMES = ("psi", "ks", "shift", "log_spread")
@@ -33,12 +33,17 @@ _NAMES = ("psi", "ks", "shift", "log_spread")
 Verdict = Literal["same", "moved", "unknown"]
 
 
+class TooLittleError(ValueError):
+    """Fewer training rows than a drift reference needs; says how many."""
+
+
 @dataclass(frozen=True)
 class DriftRule:
     """When a channel has moved: a night unlike those of training, by an amount that they hardly ever show.
 
-    Chosen on other machines, seeds and shifts than those judged (benchmarks/drift.py). The amounts decide; the p value
-    refuses little, because a day has too few independent hours for it: it is evidence for a person.
+    Chosen on other machines, seeds and shifts than those judged (benchmarks/drift.py): healthy machines called half as
+    often as allowed, then as many shifts as possible. The amounts decide; the p value refuses little, because a day has
+    too few independent hours for it: it is evidence for a person.
 
     Attributes:
         max_p: Largest p value of the index and of the two-sample statistic, the smaller of them, twice (Bonferroni).
@@ -48,8 +53,8 @@ class DriftRule:
     """
 
     max_p: float = 0.7
-    min_shift: float = 3.0
-    min_narrowing: float = 2.5
+    min_shift: float = 2.8
+    min_narrowing: float = 2.75
     min_widening: float = 5.0
 
     def says(self, p_value: float, shift: float, spread: float) -> bool:
@@ -69,7 +74,7 @@ class ChannelDrift:
         psi: Population stability index of the window against the training rows.
         ks: Two-sample Kolmogorov-Smirnov statistic of the same.
         p_value: By the more telling of the two, from the nights of the training part, Bonferroni for two.
-        shift: How far the level lies from the weeks before, in typical moves from night to night; signed.
+        shift: How far the level lies from the weeks before, in typical moves from night to night (`Moves`); signed.
         spread: Logarithm of the spread against training, in typical changes from night to night; signed.
         deviations: The same shift in deviations of the channel's residuals.
     """
@@ -178,15 +183,15 @@ def fit_reference(
     needed_h = history_h + window_h + 24 * (_MIN_NIGHTS - 1)
     found_h = (times_s[-1] - times_s[0] + interval_s) / _H if len(times_s) else 0.0
     if found_h < needed_h:
-        raise ValueError(
+        raise TooLittleError(
             f"a drift reference of {window_h:g} h nights after {history_h:g} h of history needs {needed_h:g} h of "
             f"training rows for {_MIN_NIGHTS} nights of its own, found {found_h:g} h; bring more rows, or shorten the "
             "history"
         )
     hours = hours_of_week(times_s, time_zone)
-    level = _levels(samples, hours)
-    residuals = _from_other_weeks(samples, hours, times_s)
-    deviation = _GAUSSIAN_MAD * _median(np.abs(residuals - _median(residuals)))
+    level = levels(samples, hours)
+    residuals = residuals_from_other_weeks(samples, hours, times_s)
+    deviation = GAUSSIAN_MAD * _median(np.abs(residuals - _median(residuals)))
     deviation = np.where(deviation > 0, deviation, np.where(np.isnan(deviation), np.nan, 1.0))
     # Nights are counted back from the last row, so that the newest are whole.
     ends = np.arange(times_s[-1] + interval_s, times_s[0] + (history_h + window_h) * _H - 1, -24 * _H)[::-1]
@@ -210,7 +215,12 @@ def fit_reference(
 
 
 def measure_drift(
-    reference: Reference, samples: np.ndarray, times_s: np.ndarray, rule: DriftRule | None = None
+    reference: Reference,
+    samples: np.ndarray,
+    times_s: np.ndarray,
+    rule: DriftRule | None = None,
+    *,
+    fleet: FleetMoves | None = None,
 ) -> tuple[ChannelDrift, ...]:
     """Compare the newest `reference.window_h` hours with the weeks before and with the nights of training.
 
@@ -220,6 +230,8 @@ def measure_drift(
             are not looked at. The older of them may be training rows.
         times_s: (n_rows,), seconds since 1970 UTC, ascending; the last row ends the night.
         rule: When a channel has moved; absent: the default one.
+        fleet: What `fleet_of` the champions' references says; absent: the machine's own nights alone say what is
+            typical, and healthy machines are called more often.
 
     Returns:
         One entry for each channel.
@@ -234,10 +246,35 @@ def measure_drift(
     end = float(times_s[-1] + reference.interval_s)
     scaled = (samples - level) / reference.deviation
     night = _night(scaled, times_s, end, reference.interval_s, reference.window_h, reference.history_h)
+    known = fleet.channels if fleet else {}
     return tuple(
-        _judge(reference, column, window, rule or DriftRule(), _n_measured(scaled[:, column], times_s, end, reference))
+        _judge(
+            reference,
+            column,
+            window,
+            rule or DriftRule(),
+            known.get(reference.channels[column]),
+            _n_measured(scaled[:, column], times_s, end, reference),
+        )
         for column, window in enumerate(night)
     )
+
+
+def fleet_of(references: Iterable[Reference]) -> FleetMoves:
+    """What nights of a fleet are like, for `measure_drift`.
+
+    Args:
+        references: Of every machine's champion, the judged one's among them. Ten machines do as well as two hundred.
+    """
+    return middle_of(pair for reference in references for pair in moves_of(reference).items())
+
+
+def moves_of(reference: Reference) -> dict[str, Moves]:
+    """What one machine's nights are like: name of each channel that has nights enough, and its moves."""
+    known = {name: _known_nights(reference, column) for column, name in enumerate(reference.channels)}
+    return {
+        name: typical_moves(nights[2], nights[3]) for name, nights in known.items() if nights.shape[1] >= _MIN_NIGHTS
+    }
 
 
 def is_alarm(nights: Sequence[bool | None], n_consecutive: int = 2) -> bool:
@@ -256,37 +293,31 @@ def is_alarm(nights: Sequence[bool | None], n_consecutive: int = 2) -> bool:
     return len(said) >= n_consecutive and all(said[-n_consecutive:])
 
 
-def hours_of_week(times_s: np.ndarray, time_zone: str) -> np.ndarray:
-    """(n,), int: hours of the local clock since Monday 0:00, 0 to 167."""
-    import pandas as pd
-
-    local = pd.to_datetime(np.asarray(times_s), unit="s", utc=True).tz_convert(time_zone)
-    return np.asarray(local.dayofweek * 24 + local.hour)
-
-
-def _judge(reference: Reference, column: int, window: np.ndarray, rule: DriftRule, n_samples: int) -> ChannelDrift:
+def _judge(
+    reference: Reference, column: int, window: np.ndarray, rule: DriftRule, fleet: Moves | None, n_samples: int
+) -> ChannelDrift:
     psi, ks, deviations, log_spread = _statistics(window, reference.quantiles[:, column])
-    nights = reference.null[:, :, column]
-    nights = nights[:, ~np.isnan(nights[0])]
+    nights = _known_nights(reference, column)
     nan, name = float("nan"), reference.channels[column]
     if np.isnan(psi) or nights.shape[1] < _MIN_NIGHTS:
         return ChannelDrift(name, "unknown", n_samples, nan, nan, nan, nan, nan, nan)
     p_value = min(1.0, 2 * min(_p_value(psi, nights[0]), _p_value(ks, nights[1])))
-    usual = np.median(nights[3])
-    shift = deviations / _typical(nights[2])
-    spread = (log_spread - usual) / _typical(nights[3] - usual)
-    verdict: Verdict = "moved" if rule.says(p_value, float(shift), float(spread)) else "same"
-    return ChannelDrift(name, verdict, n_samples, psi, ks, p_value, float(shift), float(spread), float(deviations))
+    typical = typical_moves(nights[2], nights[3]).towards(fleet)
+    shift = float(deviations / typical.shift)
+    spread = float((log_spread - np.median(nights[3])) / typical.spread)
+    verdict: Verdict = "moved" if rule.says(p_value, shift, spread) else "same"
+    return ChannelDrift(name, verdict, n_samples, psi, ks, p_value, shift, spread, float(deviations))
+
+
+def _known_nights(reference: Reference, column: int) -> np.ndarray:
+    """(4, n_nights): the null of one channel without the nights that say nothing of it."""
+    nights = reference.null[:, :, column]
+    return nights[:, ~np.isnan(nights[0])]
 
 
 def _p_value(found: float, nights: np.ndarray) -> float:
     """Share of nights that differ as much, tonight counted with them (Davison and Hinkley 1997, section 4.2)."""
     return float((1 + np.sum(nights >= found)) / (1 + len(nights)))
-
-
-def _typical(moves: np.ndarray) -> float:
-    """Deviation of moves about 0, robust against the faults that training nights hold; never 0."""
-    return max(float(_GAUSSIAN_MAD * np.median(np.abs(moves))), 1e-6)
 
 
 def _night(
@@ -328,24 +359,6 @@ def _quantiles(nights: Sequence[Sequence[np.ndarray]], column: int) -> np.ndarra
     if len(windows) < _MIN_NIGHTS:
         return np.full(_N_QUANTILES, np.nan)
     return np.asarray(np.quantile(np.concatenate(windows), np.linspace(0, 1, _N_QUANTILES)))
-
-
-def _levels(samples: np.ndarray, hours: np.ndarray) -> np.ndarray:
-    """(168, n_channels): median of each hour of the week, NaN where it was never measured."""
-    import pandas as pd
-
-    medians = pd.DataFrame(samples).groupby(hours).median().reindex(range(HOURS_OF_WEEK))
-    return medians.to_numpy(np.float64)
-
-
-def _from_other_weeks(samples: np.ndarray, hours: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """(n_rows, n_channels): residuals of each week from levels that three of four other weeks gave."""
-    fold = ((times_s - times_s[0]) // (HOURS_OF_WEEK * _H)).astype(int) % _N_FOLDS
-    residuals = np.empty_like(samples, dtype=np.float64)
-    for number in range(_N_FOLDS):
-        held = fold == number
-        residuals[held] = samples[held] - _levels(samples[~held], hours[~held])[hours[held]]
-    return residuals
 
 
 def _median(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from foresense.evaluate.plots import BASELINE_COLOURS, GREY, MODEL_COLOUR, save_figure
+from foresense.evaluate.scaled_error import error_ratio
 
 STATUS_COLOURS = {"success": MODEL_COLOUR, "skipped": BASELINE_COLOURS[0], "failed": BASELINE_COLOURS[3]}
 N_NAMED = 5  # machines that the picture names
@@ -36,10 +37,10 @@ class Machine:
 
     @property
     def ratio(self) -> float:
-        """Error over that of seasonal naive; below 1 is better. Not a number without a model."""
+        """Error over that of seasonal naive, below 1 is better; not a number without a model."""
         if self.test_mse is None or self.naive_mse is None:
             return float("nan")
-        return self.test_mse / self.naive_mse
+        return error_ratio(self.test_mse, self.naive_mse)
 
 
 def plot_fleet(path: Path, pipeline: str, machines: Sequence[Machine]) -> None:
@@ -50,7 +51,7 @@ def plot_fleet(path: Path, pipeline: str, machines: Sequence[Machine]) -> None:
         pipeline: In the title.
         machines: All machines, also those without a model: the title counts them.
     """
-    judged = sorted((one for one in machines if not np.isnan(one.ratio)), key=lambda one: one.ratio)
+    judged = sorted((one for one in machines if np.isfinite(one.ratio)), key=lambda one: one.ratio)
     counts = ", ".join(f"{sum(one.status == status for one in machines)} {status}" for status in STATUS_COLOURS)
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -32,3 +32,8 @@ def naive_scale(samples: np.ndarray, recording: np.ndarray, season: int) -> np.n
     sums, counts = np.cumsum(np.where(known, differences, 0.0), axis=0), np.cumsum(known, axis=0)
     scale = np.divide(sums, counts, out=np.full(samples.shape, np.nan), where=counts > 0)
     return np.where(scale > 0, scale, np.nan)
+
+
+def error_ratio(mse: float, naive_mse: float) -> float:
+    """Error over that of a naive forecast; infinite where the naive one is perfect: a machine stands still."""
+    return mse / naive_mse if naive_mse > 0 else float("inf")

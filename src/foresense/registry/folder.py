@@ -1,6 +1,5 @@
 """The folder of a version: all that a forecast needs, held together by a manifest with the digest of every file."""
 
-import fnmatch
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,6 @@ PARTS = (
     "conformal.json",
     "evaluation.json",
 )
-
-
-#: One drift reference for each asset: `reference.json`, or `reference-<asset>.json` where they are several.
-REFERENCE = "reference*.json"
 
 
 class VersionError(ValueError):
@@ -107,9 +102,8 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _require_parts(folder: Path, files: dict[str, str]) -> None:
     missing = [name for name in PARTS if name not in files]
-    missing += [] if fnmatch.filter(files, REFERENCE) else [REFERENCE]
     if missing:
-        raise VersionError(f"{folder}: a version holds {', '.join((*PARTS, REFERENCE))}; missing: {', '.join(missing)}")
+        raise VersionError(f"{folder}: a version holds {', '.join(PARTS)}; missing: {', '.join(missing)}")
 
 
 def _names(folder: Path) -> list[str]:

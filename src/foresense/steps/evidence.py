@@ -47,6 +47,7 @@ def write_evidence(
     decision: Decision,
     rule: PromotionRule,
     *,
+    basis: str,
     project: Path,
 ) -> dict[str, Any]:
     """Write `evidence.json` and `evidence.html` into `folder`, both or none.
@@ -60,6 +61,7 @@ def write_evidence(
         found: What was measured.
         decision: Every criterion.
         rule: What promotion asked for.
+        basis: Digest of the rule and of the edge's verdict: with another one, this evidence holds no more.
         project: The checkout, whose commit is noted.
 
     Returns:
@@ -92,6 +94,7 @@ def write_evidence(
         "against_champion": asdict(found.against_champion) if found.against_champion else None,
         "against_naive": asdict(found.against_naive) if found.against_naive else None,
         "rule": asdict(rule),
+        "basis": basis,
     }
     pictures = _pictures(windows, found) if len(found.starts) else {}
     with replaced_folder(folder) as beside:

@@ -13,6 +13,7 @@ from foresense.config import FleetConfig
 from foresense.engine import Outcome
 from foresense.evaluate import last_value, seasonal_naive, sum_errors
 from foresense.evaluate.fleet_plot import Machine, plot_fleet
+from foresense.evaluate.scaled_error import error_ratio
 from foresense.models import load_model
 from foresense.signals import Gate, TrainReport, open_windows, write_bytes, write_json
 from foresense.steps.fleet_assets import SHARED
@@ -60,12 +61,14 @@ def fleet_report(
     found = joined(bare, config.seed)
     groups = {name: {key: one.evaluation[key] for key in KEPT} for name, one in results.items()}
     candidates = _candidates(results, [SHARED, *config.candidates])
-    ratios = [row["test_mse"] / row["naive_mse"] for row in table.values() if row["test_mse"] is not None]
+    judged = [row for row in table.values() if row["test_mse"] is not None]
+    ratios = [ratio for row in judged if np.isfinite(ratio := error_ratio(row["test_mse"], row["naive_mse"]))]
+    n_still = len(judged) - len(ratios)
     n_failed = sum(row["status"] == "failed" for row in table.values())
     first = next(iter(results.values())).evaluation
     headline = {
         **found.headline,
-        "median_ratio_to_seasonal_naive": float(np.median(ratios)),
+        "median_ratio_to_seasonal_naive": float(np.median(ratios)) if ratios else None,
         "n_better_than_seasonal_naive": float(sum(ratio < 1 for ratio in ratios)),
         "n_assets": float(len(table)),
         "n_failed": float(n_failed),
@@ -93,7 +96,9 @@ def fleet_report(
         groups=groups,
         outcomes=table,
         beats_baselines=found.wins,
-        conclusion=_conclusion(run.pipeline, found.test["mse"], found, table, ratios) + f" ({certainty(groups)}).",
+        conclusion=_conclusion(run.pipeline, found.test["mse"], found, table, ratios)
+        + (f"; {n_still} stood still in their whole test part" if n_still else "")
+        + f" ({certainty(groups)}).",
     )
 
 
@@ -135,7 +140,9 @@ def draw_fleet(folder: Path, run: StepRun, report: TrainReport, results: Mapping
     ]
     plot_fleet(folder / "fleet.png", report.pipeline, machines)
     write_bytes(folder / "fleet.csv", _csv(rows).encode())
-    judged = sorted((one for one in machines if one.test_mse is not None), key=lambda one: one.ratio)
+    judged = sorted((one for one in machines if np.isfinite(one.ratio)), key=lambda one: one.ratio)
+    if not judged:
+        return
     median = judged[len(judged) // 2].asset
     _draw_machine(folder, run, median, results[median])
 
@@ -202,8 +209,8 @@ def _conclusion(pipeline: str, mse: float, found: Any, table: Mapping[str, dict[
     )
     return (
         f"{pipeline}: {counts['success']} machines with a model of their own, {counts['skipped']} skipped, "
-        f"{counts['failed']} failed; MSE of the median machine {np.median(ratios):.2f} of seasonal naive's, better in "
-        f"{better} of {len(ratios)}; {verdict}"
+        f"{counts['failed']} failed; MSE of the median machine {np.median(ratios or [np.nan]):.2f} of seasonal "
+        f"naive's, better in {better} of {len(ratios)}; {verdict}"
     )
 
 

@@ -9,15 +9,19 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from foresense.evaluate.drift import DriftRule, is_alarm, measure_drift, read_reference
+from foresense.config import read_pipeline
+from foresense.evaluate.drift import DriftRule, Reference, fleet_of, is_alarm, measure_drift, read_reference
+from foresense.evaluate.moves import FleetMoves
 from foresense.registry import Registry, open_registry
 from foresense.signals import Layout, Recording, read_json, read_recordings, write_json
 from foresense.steps.promotion import night_folder
+from foresense.steps.versions import reference_file
 
 LOG = logging.getLogger(__name__)
 
 #: Nights in a row on which a channel must have moved before it is an alarm; one night may be chance.
 N_CONSECUTIVE = 2
+LOOK_BACK = 7  # nights before tonight that are looked at for a row
 #: Samples of the newest day of which so many may be missing before the machine's data are called incomplete.
 MAX_MISSING = 0.5
 #: A machine whose newest sample is so much older than the fleet's newest is silent.
@@ -73,6 +77,8 @@ def forget_trainings(layout: Layout, pipeline: str) -> str:
 def watch(layout: Layout, pipeline: str, *, rule: DriftRule | None = None) -> dict[str, Any]:
     """Check the newest data of every machine, and compare them with what its champion was trained on.
 
+    What a usual night is like, the champions of all machines say together (`fleet_of`).
+
     Args:
         layout: Where the project is.
         pipeline: Its name.
@@ -80,7 +86,8 @@ def watch(layout: Layout, pipeline: str, *, rule: DriftRule | None = None) -> di
 
     Returns:
         What is written to `nights/<pipeline>/<night>/drift.json`: `problems` of the data, and for each asset its
-        champion, what each channel's drift is, which `moved` tonight, and which are an `alarm`.
+        champion, what each channel's drift is, which `moved` tonight, which are an `alarm`, and the `error` that kept
+        it from a verdict: one machine's error never stops the others.
 
     Raises:
         FileNotFoundError: the step `ingest` has not finished.
@@ -92,10 +99,21 @@ def watch(layout: Layout, pipeline: str, *, rule: DriftRule | None = None) -> di
     problems = check_data(recordings)
     for problem in problems:
         LOG.warning("%s: %s: %s", problem.asset, problem.kind, problem.text)
-    found = {
-        asset: _drift_of(registry, asset, own, before, rule or DriftRule())
-        for asset, own in _by_asset(recordings).items()
-    }
+    machines = _by_asset(recordings)
+    shared = read_pipeline(layout.project / "params.yaml", pipeline).window.group == "all"
+    champions: dict[str, _Champion | None] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for asset in machines:
+        try:
+            champions[asset] = _champion(registry, asset, "all" if shared else asset)
+        except (ValueError, OSError) as error:
+            found[asset] = _told(asset, error)
+    fleet = fleet_of(one.reference for one in champions.values() if one and one.reference)
+    for asset, champion in champions.items():
+        try:
+            found[asset] = _drift_of(asset, machines[asset], champion, fleet, before, rule)
+        except (ValueError, OSError) as error:
+            found[asset] = _told(asset, error)
     for asset, drift in found.items():
         if drift["alarm"]:
             LOG.warning("%s: DRIFT of %s, night %d in a row", asset, ", ".join(drift["alarm"]), N_CONSECUTIVE)
@@ -109,6 +127,11 @@ def watch(layout: Layout, pipeline: str, *, rule: DriftRule | None = None) -> di
     }
     write_json(night_folder(layout, pipeline, night) / "drift.json", content)
     return content
+
+
+def _told(asset: str, error: Exception) -> dict[str, Any]:
+    LOG.error("%s: its drift is not known: %s", asset, error)
+    return _unjudged(None, str(error).partition("\n")[0])
 
 
 def check_data(recordings: Sequence[Recording]) -> tuple[DataProblem, ...]:
@@ -165,33 +188,65 @@ def _by_asset(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
     return found
 
 
+@dataclass(frozen=True)
+class _Champion:
+    """What a machine's nights are compared with; `reference` is None where its training rows were too few for one."""
+
+    number: int
+    reference: Reference | None
+
+
+def _champion(registry: Registry, asset: str, group: str) -> _Champion | None:
+    """The champion that forecasts `asset`; None where nobody promoted one."""
+    champion = registry.champion(group)
+    if champion is None:
+        return None
+    folder = registry.fetch(group, champion.number)
+    for name in (reference_file(asset, (asset,)), reference_file(asset, ())):
+        if (folder / name).is_file():
+            return _Champion(champion.number, read_reference(folder / name))
+    return _Champion(champion.number, None)
+
+
 def _drift_of(
-    registry: Registry,
     asset: str,
     recordings: Sequence[Recording],
+    champion: _Champion | None,
+    fleet: FleetMoves,
     before: Sequence[Mapping[str, Any]],
-    rule: DriftRule,
+    rule: DriftRule | None,
 ) -> dict[str, Any]:
-    champion = registry.champion(asset)
-    if champion is None:
-        return {"champion": None, "channels": [], "moved": [], "alarm": []}
-    reference = read_reference(registry.fetch(asset, champion.number) / "reference.json")
-    times_s = np.concatenate([one.times().as_unit("s").asi8 for one in recordings])
-    drifts = measure_drift(reference, np.concatenate([one.samples for one in recordings]), times_s, rule)
-    moved = [drift.channel for drift in drifts if drift.moved]
-    alarm = [
-        channel
-        for channel in moved
-        if is_alarm(
-            [*(channel in night["assets"].get(asset, {}).get("moved", []) for night in before), True], N_CONSECUTIVE
+    if champion is None or champion.reference is None:
+        return _unjudged(None if champion is None else champion.number)
+    if recordings[0].channels != champion.reference.channels:
+        raise ValueError(
+            f"{asset}: channels {list(recordings[0].channels)}, its champion was trained on "
+            f"{list(champion.reference.channels)}; promote a version of these channels by hand"
         )
-    ]
+    samples = np.concatenate([one.samples for one in recordings])
+    times_s = np.concatenate([one.times().as_unit("s").asi8 for one in recordings])
+    drifts = measure_drift(champion.reference, samples, times_s, rule, fleet=fleet)
+    moved = [drift.channel for drift in drifts if drift.moved]
+    rows = {channel: [*(_said(night, asset, channel) for night in before), True] for channel in moved}
     return {
         "champion": champion.number,
         "channels": [_plain(asdict(drift)) for drift in drifts],
         "moved": moved,
-        "alarm": alarm,
+        "alarm": [channel for channel, row in rows.items() if is_alarm(row, N_CONSECUTIVE)],
+        "error": None,
     }
+
+
+def _unjudged(champion: int | None, error: str | None = None) -> dict[str, Any]:
+    return {"champion": champion, "channels": [], "moved": [], "alarm": [], "error": error}
+
+
+def _said(night: Mapping[str, Any], asset: str, channel: str) -> bool | None:
+    """What a night said of a channel: moved, not moved, or None where it did not know."""
+    for drift in night["assets"].get(asset, {}).get("channels", []):
+        if drift["channel"] == channel:
+            return None if drift["verdict"] == "unknown" else drift["verdict"] == "moved"
+    return None
 
 
 def _plain(drift: dict[str, Any]) -> dict[str, Any]:
@@ -200,11 +255,7 @@ def _plain(drift: dict[str, Any]) -> dict[str, Any]:
 
 
 def _earlier_nights(layout: Layout, pipeline: str, night: str) -> list[Mapping[str, Any]]:
-    """The nights before, the oldest first: only the one directly before counts as in a row with tonight, and so on."""
-    found: list[Mapping[str, Any]] = []
-    wanted = pd.Timestamp(night)
-    for _ in range(N_CONSECUTIVE - 1):
-        wanted -= pd.Timedelta(days=1)
-        file = night_folder(layout, pipeline, wanted.strftime("%Y-%m-%d")) / "drift.json"
-        found.insert(0, read_json(file) if file.is_file() else {"assets": {}})
-    return found
+    """The nights of the week before, the oldest first; one that did not run neither counts nor breaks a row."""
+    days = [(pd.Timestamp(night) - pd.Timedelta(days=n)).strftime("%Y-%m-%d") for n in range(LOOK_BACK, 0, -1)]
+    files = [night_folder(layout, pipeline, day) / "drift.json" for day in days]
+    return [read_json(file) for file in files if file.is_file()]

@@ -41,6 +41,8 @@ def promote(pipeline: Pipeline) -> None:
     )
     counts = Counter(one.status for one in decisions)
     typer.echo(f"{pipeline}, night {name}: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
+    if counts["failed"] == len(decisions):
+        raise typer.Exit(1)
 
 
 @night.command()

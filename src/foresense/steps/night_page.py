@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from foresense.signals import Layout, TrainReport, read_json, read_report, write_bytes
 from foresense.steps.night import night_of
@@ -37,7 +38,7 @@ def write_page(layout: Layout, pipeline: str) -> Path:
         f"<h1>{escape(pipeline)}: the night of {escape(night)}</h1>",
         f"<p>{escape(report.conclusion)}</p>",
         *_drift(drift),
-        *_decisions(decisions["assets"], folder),
+        *_decisions(decisions["assets"]),
         *_outcomes(report.outcomes),
         *_picture(layout.of(pipeline).reports / "plots" / "fleet.png"),
     ]
@@ -64,7 +65,10 @@ def _drift(drift: Mapping[str, Any]) -> list[str]:
         since = f"{drift['n_consecutive']} nights in a row"
         text = f"{who} moved away from what their champion was trained on, {since}."
         parts += [f'<p class="loud">{text}</p>', table(["machine", "champion", "channels"], rows)]
-    without = [asset for asset, one in drift["assets"].items() if one["champion"] is None]
+    errors = [[asset, one["error"]] for asset, one in drift["assets"].items() if one["error"]]
+    if errors:
+        parts += ['<p class="loud">Not judged:</p>', table(["machine", "why"], errors[:N_LISTED])]
+    without = [asset for asset, one in drift["assets"].items() if one["champion"] is None and not one["error"]]
     if without:
         parts.append(f"<p>Without a champion, so nothing to compare with: {escape(', '.join(without[:N_LISTED]))}.</p>")
     if not alarms:
@@ -79,15 +83,15 @@ def _drift(drift: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _decisions(decisions: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
+def _decisions(decisions: Sequence[Mapping[str, Any]]) -> list[str]:
     counts = Counter(one["status"] for one in decisions)
     said = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
     rows = []
     for one in sorted(decisions, key=lambda found: (_ORDER.index(found["status"]), found["asset"])):
-        page = folder / "evidence" / one["asset"] / "evidence.html"
         name = escape(one["asset"])
-        if page.is_file():
-            name = f'<a href="evidence/{name}/evidence.html">{name}</a>'
+        if one["evidence"]:
+            place = quote(f"evidence/{Path(one['evidence']).name}/evidence.html")
+            name = f'<a href="{place}">{name}</a>'
         kind = {"failed": "loud", "promoted": "promoted"}.get(one["status"], "")
         status = f'<span class="{kind}">{escape(one["status"])}</span>'
         versions = f"{one['challenger'] or '-'} against {one['champion'] or 'none'}"

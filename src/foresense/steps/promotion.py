@@ -1,9 +1,11 @@
 """Promotion on evidence: a version becomes the champion only when every criterion holds."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +79,9 @@ def edge_verdict(layout: Layout, pipeline: str, group: str, model_sha256: str, c
         return EdgeVerdict(
             problem=f"{measured.ships} of {group} was not measured; run `foresense benchmark {pipeline}`"
         )
+    exported_file = exported.groups.get(group, {}).get(measured.ships, {}).get("sha256")
+    if exported_file is None or facts.get("sha256") != exported_file:
+        return EdgeVerdict(problem=f"another file was measured; run `foresense benchmark {pipeline}`")
     try:
         return EdgeVerdict(tuple(judge_gates(config.benchmark.gates, facts)))
     except ValueError as error:
@@ -160,7 +165,12 @@ def _judge(registry: Registry, config: PipelineConfig, group: str, night: str, r
     registry.mend(windows.group)
     champion = registry.champion(windows.group)
     is_carried_out = _is_carried_out(registry.history(windows.group), version, night)
-    kept = _kept_evidence(folder, version, champion, is_carried_out=is_carried_out)
+    edge = edge_verdict(layout, pipeline, group, version.model_sha256, config)
+    basis = sha256(json.dumps([asdict(edge), asdict(rule)], sort_keys=True, default=str).encode()).hexdigest()
+    kept = _kept_evidence(folder, version, champion, basis, is_carried_out=is_carried_out)
+    if kept is not None and is_carried_out and kept["promotes"] and champion and champion.number != version.number:
+        reason = f"version {version.number} was promoted this night, and taken back since"
+        return AssetDecision(windows.group, "unchanged", reason, version.number, champion.number)
     if kept is not None:
         return _carry_out(registry, version, folder, night, kept, is_carried_out=is_carried_out)
     if champion is not None and champion.number == version.number:
@@ -171,13 +181,15 @@ def _judge(registry: Registry, config: PipelineConfig, group: str, night: str, r
     found = compare(open_champion, challenger, windows, seasons=config.training.season_lengths, rule=rule)
     decision = decide(
         found,
-        edge_verdict(layout, pipeline, group, version.model_sha256, config),
+        edge,
         has_champion=champion is not None,
         same_signature=_same_signature(open_champion, challenger),
         was_rolled_back=version.number in rolled_back(registry.history(windows.group)),
         rule=rule,
     )
-    content = write_evidence(folder, night, champion, version, windows, found, decision, rule, project=layout.project)
+    content = write_evidence(
+        folder, night, champion, version, windows, found, decision, rule, basis=basis, project=layout.project
+    )
     return _carry_out(registry, version, folder, night, content, is_carried_out=False)
 
 
@@ -186,15 +198,18 @@ def _same_signature(champion: OpenVersion | None, challenger: OpenVersion) -> bo
 
 
 def _kept_evidence(
-    folder: Path, version: Version, champion: Version | None, *, is_carried_out: bool
+    folder: Path, version: Version, champion: Version | None, basis: str, *, is_carried_out: bool
 ) -> dict[str, Any] | None:
-    """Evidence of this night about this version, where it still holds: carried out, or against the champion of now."""
+    """Evidence of this night about this version, where it still holds.
+
+    It is judged by the rule and the edge's verdict of now, and was carried out or is against the champion of now.
+    """
     path = folder / EVIDENCE
     if not path.is_file():
         return None
     content: dict[str, Any] = read_json(path)
     now = champion.number if champion else None
-    still_holds = is_carried_out or now == _number(content["champion"])
+    still_holds = content["basis"] == basis and (is_carried_out or now == _number(content["champion"]))
     return content if still_holds and content["challenger"]["sha256"] == version.sha256 else None
 
 

@@ -112,7 +112,8 @@ def _train_again(project: Path, pipeline: str, config: PipelineConfig, assets: S
     """Forget what became of `assets`, so that the next training takes them up again."""
     if config.fleet is None:
         raise ConfigError(
-            f"--asset: {pipeline} has no section `fleet`: all its machines are trained together; run it without --asset"
+            f"--asset: {pipeline} has no section `fleet`, and its step `train` takes up all its machines; run it "
+            "without --asset"
         )
     from foresense.steps.train_fleet import forget
 

@@ -240,6 +240,9 @@ def _serve_failed(
 ) -> dict[str, GroupResult]:
     """The shared model for every asset whose training failed, judged like any other, in a process of its own."""
     failed = [outcome for outcome in outcomes.values() if outcome.status != "success"]
+    for outcome in failed:
+        if not (folders.results / f"{outcome.digest}-shared").is_dir():
+            forget_record(folders.records / "served", outcome.asset)
     jobs = [
         Job(
             (outcome.asset,),

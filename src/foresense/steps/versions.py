@@ -1,17 +1,20 @@
 """A version from what `window` and `train` left: model, scaler, windowing, widths, drift reference and evaluation."""
 
+import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from foresense.evaluate.conformal import fit_conformal
-from foresense.evaluate.drift import fit_reference
+from foresense.evaluate.drift import TooLittleError, fit_reference
 from foresense.evaluate.errors import in_batches
 from foresense.registry import quoted, seal_version
 from foresense.signals import Layout, Windows, open_windows, read_json, replaced_folder, write_json
 from foresense.steps.comparison import signature_of
 
+LOG = logging.getLogger(__name__)
 EVALUATION = "evaluation.json"
 
 
@@ -58,18 +61,27 @@ def build_version(layout: Layout, pipeline: str, group: str) -> Path:
     return built
 
 
+def reference_file(asset: str, assets: Sequence[str]) -> str:
+    """Name of an asset's drift reference: each machine has its own nights, also where several share a model."""
+    return "reference.json" if len(assets) == 1 else f"reference-{quoted(asset)}.json"
+
+
 def _write_references(folder: Path, windows: Windows) -> None:
-    """`reference.json`, or one file for each asset where the group has several: each machine has its own nights."""
+    """A drift reference for each asset; none where its training rows are too few, and its nights stay unjudged."""
     for number, asset in enumerate(windows.assets):
         samples, times_s = training_rows(windows, number)
-        reference = fit_reference(
-            samples,
-            times_s,
-            channels=windows.channels,
-            time_zone=windows.time_zone,
-            interval_s=windows.interval_s,
-        )
-        reference.write(folder / ("reference.json" if len(windows.assets) == 1 else f"reference-{quoted(asset)}.json"))
+        try:
+            reference = fit_reference(
+                samples,
+                times_s,
+                channels=windows.channels,
+                time_zone=windows.time_zone,
+                interval_s=windows.interval_s,
+            )
+        except TooLittleError as error:
+            LOG.warning("%s: no drift reference: %s", asset, error)
+            continue
+        reference.write(folder / reference_file(asset, windows.assets))
 
 
 def validation_residuals(model: Path, windows: Windows) -> np.ndarray:
