@@ -22,9 +22,9 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test servers check format code serve lock
+.PHONY: help setup demo test test-long servers check format code serve lock
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/' | expand -t 12
 
 setup: $(VENV)/.ready  ## .venv with every package at its locked version (5 GB, 3 to 10 minutes)
 
@@ -46,6 +46,9 @@ demo: setup  ## the whole road on one simulated machine: Prefect, DVC and MLflow
 
 test: setup servers  ## all tests but those that need a device or the internet
 	@$(PYTHON) -m pytest -q
+
+test-long: setup servers  ## the tests that take minutes: every task of a night killed, a Spark cluster that loses a worker
+	@$(PYTHON) -m pytest -q -m long
 
 servers:  ## the real broker and stores that tests start: Debian packages, installed where that is allowed
 	@missing=; for found in mosquitto:mosquitto influxd:influxdb victoria-metrics:victoria-metrics; do \

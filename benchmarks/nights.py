@@ -39,7 +39,7 @@ WARM = machine_name(1)  # the machine whose body runs warmer from the second nig
 WARM_C = 6.0
 START = datetime(2026, 1, 5, tzinfo=ZoneInfo("UTC"))
 #: Of the shared network: learning rate, epochs, samples between the starts of windows.
-FEW, MANY, BAD = ("3e-3", 6, 3), ("3e-3", 30, 2), ("1e-7", 3, 8)
+FEW, MANY, BAD = ("3e-3", 4, 3), ("3e-3", 30, 2), ("1e-7", 3, 8)
 ZONE = "Europe/Berlin"
 SOON_S = 100  # the scheduler looks once a minute
 _NETWORK = """{patch_length: 24, patch_stride: 24, d_model: 32, ffn_dim: 64, n_heads: 4, n_layers: 2, head: flatten,

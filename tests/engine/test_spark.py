@@ -144,7 +144,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         yield running
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_whose_worker_is_killed_gives_every_outcome_and_runs_nothing_twice(
     fleet, alive, until, cluster
 ) -> None:

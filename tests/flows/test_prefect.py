@@ -236,6 +236,7 @@ def test_a_second_start_of_the_same_night_waits_for_the_first(served: Served) ->
     assert project.started().count("watch@plant") == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("word", ["watch", "promote", "forecast", "page", "gc"])
 def test_no_word_of_a_night_outlives_a_killed_worker_and_the_next_night_goes_through(served: Served, word: str) -> None:
     project = served.project
