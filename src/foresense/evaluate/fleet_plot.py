@@ -91,10 +91,8 @@ def plot_fleet(path: Path, pipeline: str, machines: Sequence[Machine]) -> None:
         xytext=(4, 4),
         fontsize=8,
     )
-    for number, one in list(enumerate(judged))[-N_NAMED:]:
-        right.annotate(
-            one.asset, (number, one.ratio), rotation=90, fontsize=6, ha="center", va="bottom", color="#222222"
-        )
+    worst = "\n".join(f"{one.ratio:.2f}  {one.asset}" for one in judged[: -N_NAMED - 1 : -1])
+    right.annotate(f"the worst:\n{worst}", (0.02, 0.97), xycoords="axes fraction", va="top", fontsize=8)
     right.set(
         xlabel="machines, the best first",
         ylabel="MSE of the model / MSE of seasonal naive",

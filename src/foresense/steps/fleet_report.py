@@ -57,6 +57,9 @@ def fleet_report(
         reasons = "; ".join(f"{asset}: {outcome.reason}" for asset, outcome in list(outcomes.items())[:5])
         raise ValueError(f"{run.pipeline}: not one of {len(outcomes)} assets has a model: {reasons}")
     table = fleet_table(results, outcomes, why_not, left_out)
+    for row in table.values():
+        if row["log"]:
+            row["log"] = Path(row["log"]).relative_to(run.layout.root).as_posix()
     bare = {name: replace(one, evaluation={**one.evaluation, "candidates": {}}) for name, one in results.items()}
     found = joined(bare, config.seed)
     groups = {name: {key: one.evaluation[key] for key in KEPT} for name, one in results.items()}
