@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from foresense.evaluate.scaled_error import naive_scale
+from foresense.evaluate.scaled_error import error_ratio, naive_scale
 
 
 def test_a_worked_example() -> None:
@@ -41,3 +41,9 @@ def test_it_is_the_mean_of_the_seasonal_differences_known_so_far(samples, hole, 
 
 def test_a_constant_channel_has_no_scale() -> None:
     assert np.isnan(naive_scale(np.full((50, 1), 3.0), np.zeros(50, int), 24)).all()
+
+
+def test_a_machine_that_stands_still_has_a_perfect_naive_forecast_and_no_finite_ratio() -> None:
+    assert error_ratio(2.0, 4.0) == 0.5
+    assert error_ratio(0.1, 0.0) == float("inf")
+    assert error_ratio(0.0, 0.0) == float("inf")

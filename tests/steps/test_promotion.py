@@ -356,3 +356,43 @@ def test_one_asset_with_trouble_does_not_stop_the_others(project: Layout, nights
     assert reasons["press-3"] == "no model was trained for it"
     assert "measured on the edge (other weights were exported; run `foresense export plant`" in reasons["robot-4"]
     assert json.dumps(reasons)
+
+
+@pytest.mark.slow
+def test_a_night_judged_again_believes_the_benchmark_of_now_and_no_other(project: Layout, nights: ModuleType) -> None:
+    nights.night(project)
+    reports = project.of("plant").reports
+    benchmark = (reports / "benchmark.json").read_text()
+    (reports / "benchmark.json").write_text(benchmark.replace('"ab"', '"cd"'))
+    (other,) = promote_fleet(project, "plant", "2026-03-01")
+    assert other.status == "refused"
+    assert "another file was measured; run `foresense benchmark plant`" in other.reason
+
+    (reports / "benchmark.json").write_text(benchmark)
+    (mended,) = promote_fleet(project, "plant", "2026-03-01")
+    assert (mended.status, mended.challenger) == ("promoted", 1), mended.reason
+
+
+@pytest.mark.slow
+def test_a_night_that_runs_again_after_a_rollback_does_not_say_promoted(project: Layout, nights: ModuleType) -> None:
+    nights.night(project, noise=0.01)
+    promote_fleet(project, "plant", "2026-03-01")
+    nights.night(project, nights.N_ROWS + 24)
+    (better,) = promote_fleet(project, "plant", "2026-03-02")
+    assert better.status == "promoted", better.reason
+    registry = open_registry(project, "plant")
+    registry.rollback("lathe-1", who="me", reason="the operators see nonsense")
+    (again,) = promote_fleet(project, "plant", "2026-03-02")
+    assert (again.status, again.champion) == ("unchanged", 1)
+    assert again.reason == "version 2 was promoted this night, and taken back since"
+
+
+@pytest.mark.slow
+def test_too_little_history_for_a_drift_reference_keeps_nobody_from_a_champion(
+    project: Layout, nights: ModuleType
+) -> None:
+    nights.night(project, 1100)  # 770 hours of training rows, a reference takes 816
+    assert not list(build_version(project, "plant", "lathe-1").glob("reference*"))
+    (first,) = promote_fleet(project, "plant", "2026-03-01")
+    assert first.status in ("promoted", "refused")
+    assert first.challenger == 1

@@ -94,6 +94,17 @@ def test_a_run_looks_at_all_steps_at_once_and_at_each_only_where_something_is_to
         assert looks == looked_at
 
 
+def test_a_training_afresh_is_forced_although_nothing_changed(project, monkeypatch) -> None:
+    stages = "window: [mine], train: {mine: {section: train, code: train}}"
+    (project / "params.yaml").write_text(PARAMS.replace("window: [mine]", stages))
+    commands = answer(monkeypatch, 0, "Running stage 'train@mine':")
+    monkeypatch.setattr(module, "is_current", lambda stage, project: True)
+    assert reproduce("train", "mine", print, project) == "up to date"
+    assert commands == []
+    assert reproduce("train", "mine", print, project, afresh=True) == "ran"
+    assert commands[0][-3:] == ["--force", "--single-item", "train@mine"]
+
+
 def test_where_dvc_has_no_answer_the_stage_is_not_current(project) -> None:
     assert not is_current("window@mine", project)  # not even a repository of DVC
 
