@@ -1,6 +1,7 @@
 """A driver of its own: `driver.py <request>`, JSON with what to run; prints an outcome a line."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from foresense.config import EngineConfig
 from foresense.engine import Job, run_jobs
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests themselves run in the background
     request = json.loads(Path(sys.argv[1]).read_text())
     outcomes = run_jobs(
         "fleet_functions:act",

@@ -24,11 +24,14 @@ def request_of(fleet, **settings) -> Path:
 def test_no_worker_lives_on_and_the_next_start_runs_what_is_left(number, fleet, alive, until) -> None:
     request = request_of(fleet, name="local", workers=2)
     with subprocess.Popen([sys.executable, str(DRIVER), str(request)], stderr=subprocess.PIPE) as driver:
-        until(lambda: len(fleet.running()) == 4, "two workers and their child processes wait at the gate")
-        workers = fleet.running()
-        assert all(map(alive, workers))
-        os.kill(driver.pid, number)
-        driver.wait(60)
+        try:
+            until(lambda: len(fleet.running()) == 4, "two workers and their child processes wait at the gate")
+            workers = fleet.running()
+            assert all(map(alive, workers))
+            os.kill(driver.pid, number)
+            driver.wait(60)
+        finally:
+            driver.kill()
     assert driver.returncode == -number
     until(lambda: not any(map(alive, workers)), "every worker has ended, and its child processes")
     fleet.open_gate()
