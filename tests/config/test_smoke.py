@@ -15,8 +15,8 @@ def test_a_shrunk_pipeline_is_valid_small_and_keeps_what_makes_it_itself(name: s
     assert small.ingest.source == full.ingest.source
     assert small.window.scaler == full.window.scaler
     assert small.window.context + 3 * small.window.horizon <= small.ingest.n_rows
-    assert set(small.train.candidates) <= set(full.train.candidates)
-    assert all(candidate.d_model == 16 for candidate in small.train.candidates.values())
+    assert set(small.training.candidates) <= set(full.training.candidates)
+    assert all(candidate.d_model == 16 for candidate in small.training.candidates.values())
     assert not any(variant.startswith("tflite") for variant in small.export.variants)
     assert not set(small.benchmark.gates) & set(QUALITY_GATES)
     assert shrink(small) == small

@@ -31,11 +31,18 @@ def shrink(config: PipelineConfig) -> PipelineConfig:
         "split": {},
     }
     sections["features"] |= {"stride": 24}
-    sections["train"] |= {
-        "candidates": {name: _tiny(one) for name, one in list(sections["train"]["candidates"].items())[:2]},
-        "season_lengths": (24,),
-        "drop_last_batch": None,
-    }
+    section = "train" if config.fleet is None else "fleet"
+    candidates = {name: _tiny(one) for name, one in list(sections[section]["candidates"].items())[:2]}
+    sections[section] |= {"candidates": candidates, "season_lengths": (24,), "drop_last_batch": None}
+    if config.fleet is not None:
+        sections["ingest"]["n_assets"] = 3
+        sections["engine"] = {}
+        sections["fleet"] |= {
+            "shared": _tiny(sections["fleet"]["shared"]),
+            "from_shared": tuple(name for name in config.fleet.from_shared if name in candidates),
+            "assets": "all",
+            "min_rows": 0,
+        }
     sections["export"] |= {"variants": ("onnx-float32", "onnx-int8"), "n_calibration": 4, "n_golden": 2}
     sections["benchmark"] |= {
         "n_warmup": 2,
