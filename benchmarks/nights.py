@@ -292,7 +292,11 @@ def _third(server: Server, life: Life) -> dict[str, Any]:
 
 def _taken_back(project: Project) -> dict[str, Any]:
     decisions = sorted((project.root / "nights" / PIPELINE).glob("*/decisions.json"))[1]
-    promoted = [one["asset"] for one in json.loads(decisions.read_text())["assets"] if one["status"] == "promoted"]
+    promoted = [
+        one["asset"]
+        for one in json.loads(decisions.read_text())["assets"]
+        if one["status"] == "promoted" and one["champion"]
+    ]
     asset = promoted[0]
     said = project.foresense("rollback", asset, "--pipeline", PIPELINE, "--reason", "the operators trust the old one")
     return {
