@@ -134,7 +134,13 @@ def test_a_failed_gate_fails_the_run_and_keeps_the_results(served: Served) -> No
         served.project.replace("at_most: 0.4", "at_most: 1.0")
 
 
-@pytest.mark.parametrize("how", ["cancel", "kill the engine", "kill dvc", "kill the worker"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["cancel", pytest.param("kill the engine", marks=LONG), pytest.param("kill dvc", marks=LONG), "kill the worker"],
+)
 def test_no_step_outlives_its_run_and_the_next_run_does_what_is_left(served: Served, how: str) -> None:
     project = served.project
     project.dvc("repro", "window@plant")

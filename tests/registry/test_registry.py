@@ -299,6 +299,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_tracking_server_keeps_versions_history_and_files(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
