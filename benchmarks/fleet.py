@@ -146,7 +146,7 @@ def rates(layout: Layout, config: PipelineConfig, folder: Path) -> list[dict[str
 
 
 def _only_default(fleet: FleetConfig) -> FleetConfig:
-    """The last candidate alone: what params.yaml trains each night."""
+    """The last candidate of params.yaml alone."""
     name = list(fleet.candidates)[-1]
     return fleet.model_copy(
         update={

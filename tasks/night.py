@@ -4,12 +4,11 @@ import json
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import Task, get_run_logger, task
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
@@ -17,7 +16,7 @@ from prefect.states import Cancelled
 
 from foresense.steps.run import stream
 from tasks.reproduce import BUSY, ROOT, StepFailedError, StoreBusyError
-from tasks.stages import only_when_busy
+from tasks.stages import patient
 from tasks.worker import end_with_worker
 
 DVC = (sys.executable, "-m", "dvc")
@@ -28,19 +27,7 @@ KEEP_GIB = 50
 MAX_LATE_H = 12
 
 
-def of_a_night(name: str) -> Callable[[Callable[[str], None]], Task[[str], None]]:
-    """The policy of every task: its name, and patience with locks."""
-    return task(
-        name=name,
-        task_run_name=f"{name}@{{pipeline}}",
-        retries=10,
-        retry_delay_seconds=[1, 2, 4, 8],
-        retry_jitter_factor=0.5,
-        retry_condition_fn=only_when_busy,
-    )
-
-
-@of_a_night("watch")
+@patient("watch")
 def watch(pipeline: str) -> None:
     """Check the newest data and the drift against each champion's training data."""
     call(*FORESENSE, "night", "watch", pipeline)
@@ -57,7 +44,7 @@ def watch(pipeline: str) -> None:
     create_table_artifact(key=f"{pipeline}-drift", table=rows, description=f"Drift of {pipeline}, {found['night']}")
 
 
-@of_a_night("promote")
+@patient("promote")
 def promote(pipeline: str) -> None:
     """Compare challengers with champions, promote on evidence."""
     call(*FORESENSE, "night", "promote", pipeline)
@@ -67,13 +54,13 @@ def promote(pipeline: str) -> None:
     )
 
 
-@of_a_night("forecast")
+@patient("forecast")
 def forecast(pipeline: str) -> None:
     """Forecast every machine with its champion, and record which are at risk."""
     call(*FORESENSE, "forecast", pipeline)
 
 
-@of_a_night("page")
+@patient("page")
 def write_page(pipeline: str) -> None:
     """Write the page of the night."""
     lines = call(*FORESENSE, "night", "page", pipeline)
@@ -82,7 +69,7 @@ def write_page(pipeline: str) -> None:
     )
 
 
-@of_a_night("save")
+@patient("save")
 def save_night(pipeline: str) -> None:
     """Save the night as a DVC experiment; push it, and its data and weights, where there is a remote for them."""
     night = newest(pipeline, "decisions.json")["night"]
@@ -101,13 +88,13 @@ def save_night(pipeline: str) -> None:
         log("data and weights stay on this machine: DVC has no remote (dvc remote add --default ...)")
 
 
-@of_a_night("collect")
+@patient("collect")
 def collect(pipeline: str) -> None:
     """Keep MLflow's artifacts and DVC's cache within the disk budget."""
     call(*FORESENSE, "gc", "--keep-gib", str(KEEP_GIB))
 
 
-@of_a_night("forget")
+@patient("forget")
 def forget_trainings(pipeline: str) -> None:
     """Forget what earlier nights trained."""
     call(*FORESENSE, "night", "forget", pipeline)

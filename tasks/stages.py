@@ -1,7 +1,7 @@
 """One Prefect task per step: brings that step's DVC stage up to date, upstream included, and publishes its report."""
 
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, get_run_logger, task
 
@@ -10,6 +10,7 @@ from tasks.reproduce import StoreBusyError, judge_gates, reproduce
 from tasks.worker import end_with_worker
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def only_when_busy(_task: object, _run: object, state: Any) -> bool:
@@ -17,8 +18,8 @@ def only_when_busy(_task: object, _run: object, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), StoreBusyError)
 
 
-def step(name: str) -> Callable[[Callable[P, str]], Task[P, str]]:
-    """The policy of every step: its name, and patience with locks."""
+def patient(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """The policy of every step and of every word of a night: its name, and patience with locks."""
     return task(
         name=name,
         task_run_name=f"{name}@{{pipeline}}",
@@ -37,37 +38,37 @@ def _run(name: str, pipeline: str, *, afresh: bool = False) -> str:
     return outcome
 
 
-@step("ingest")
+@patient("ingest")
 def ingest(pipeline: str) -> str:
     """Fetch, check and lay recordings on one rate."""
     return _run("ingest", pipeline)
 
 
-@step("window")
+@patient("window")
 def window(pipeline: str) -> str:
     """Split by time, scale and index windows."""
     return _run("window", pipeline)
 
 
-@step("features")
+@patient("features")
 def extract_features(pipeline: str) -> str:
     """Compute named features of every window."""
     return _run("features", pipeline)
 
 
-@step("train")
+@patient("train")
 def train(pipeline: str, afresh: bool = False) -> str:
     """Train the candidates and compare the best with its baselines; `afresh` also when nothing has changed."""
     return _run("train", pipeline, afresh=afresh)
 
 
-@step("export")
+@patient("export")
 def export(pipeline: str) -> str:
     """Write every format and the artefact."""
     return _run("export", pipeline)
 
 
-@step("benchmark")
+@patient("benchmark")
 def benchmark(pipeline: str) -> str:
     """Measure the artefact and judge the gates."""
     return _run("benchmark", pipeline)

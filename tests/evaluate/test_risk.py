@@ -11,13 +11,11 @@ from foresense.evaluate.risk import (
     at_risk,
     forecasts_made_before,
     plain_shares,
-    risks_now,
     severity_of,
     share_outside,
     shares_of_newest,
     still_for,
 )
-from foresense.signals import Scaler
 
 RULE = RiskRule(newest=8, share=0.5, clear=0.25, lead=2, n_equal=4)
 
@@ -123,36 +121,6 @@ def test_alarms_are_the_runs_and_give_the_flags_back(rows: list[tuple[bool, bool
         assert not again[max(first - 1, 0) : end + 1, column].any()  # alarms of a channel never touch
         again[first:end, column] = True
     np.testing.assert_array_equal(again, flags)
-
-
-def test_a_machine_with_a_fault_and_a_stuck_sensor_is_told_in_physical_units() -> None:
-    n_rows = 60
-    rng = np.random.default_rng(1)
-    actual = rng.normal(0, 0.1, (n_rows, 3))
-    actual[-6:, 0] += 2.0  # 6 of the newest 8
-    actual[-5:, 2] = actual[-5, 2]
-    steps, predicted = np.full(n_rows, 2), np.zeros((n_rows, 3))
-    channels = ("temp", "current", "vibration")
-    scaler = Scaler("standard", channels, np.array([60.0, 15, 1]), np.array([4.0, 2, 0.1]), np.array([60.0, 15, 1]))
-    times_s = 3600.0 * np.arange(n_rows)
-    first, second = risks_now(
-        "lathe",
-        channels,
-        actual=actual,
-        predicted=predicted,
-        steps=steps,
-        half_width=np.full((4, 3), 0.5),
-        times_s=times_s,
-        scaler=scaler,
-        rule=RULE,
-    )
-    assert (first.asset, first.channel, first.reason, first.severity) == ("lathe", "temp", "interval", "medium")
-    assert first.share == 0.75
-    assert first.predicted == 60
-    assert first.actual == pytest.approx(68, abs=1.5)
-    assert first.deviation == first.actual - first.predicted
-    assert first.time_s == times_s[-1]
-    assert (second.channel, second.reason, second.share, second.severity) == ("vibration", "still", 1.0, "high")
 
 
 def test_an_unplanned_stop_of_hours_is_no_alarm_of_the_default_rule() -> None:

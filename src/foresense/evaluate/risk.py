@@ -10,13 +10,10 @@ unplanned stop of a few hours is an event, not a fault, and seldom long enough; 
 stops apart.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-
-from foresense.signals import Scaler
 
 Severity = Literal["low", "medium", "high"]
 PLAIN_SHARE = 0.3
@@ -40,33 +37,6 @@ class RiskRule:
     clear: float = 0.1
     lead: int = 24
     n_equal: int = 6
-
-
-@dataclass(frozen=True)
-class Risk:
-    """One channel of one machine that is at risk.
-
-    Attributes:
-        asset: Machine.
-        channel: Name.
-        reason: `interval`: outside of it; `still`: the readings do not change.
-        share: Of the samples looked at, outside of the band; 1 where the readings stand still.
-        severity: low, medium or high, by the share.
-        actual: Newest measured value, physical units.
-        predicted: What was forecast for it, physical units; NaN where there was no forecast.
-        deviation: actual - predicted, physical units.
-        time_s: Of that value, seconds since 1970 UTC.
-    """
-
-    asset: str
-    channel: str
-    reason: Literal["interval", "still"]
-    share: float
-    severity: Severity
-    actual: float
-    predicted: float
-    deviation: float
-    time_s: float
 
 
 def severity_of(share: float) -> Severity:
@@ -219,63 +189,3 @@ def alarms_of(flags: np.ndarray) -> list[tuple[int, int, int]]:
             np.flatnonzero(edges[:, column] == 1), np.flatnonzero(edges[:, column] == -1), strict=True
         )
     ]
-
-
-def risks_now(
-    asset: str,
-    channels: Sequence[str],
-    *,
-    actual: np.ndarray,
-    predicted: np.ndarray,
-    steps: np.ndarray,
-    half_width: np.ndarray,
-    times_s: np.ndarray,
-    scaler: Scaler,
-    rule: RiskRule | None = None,
-) -> tuple[Risk, ...]:
-    """The channels of one machine that are at risk at the last row.
-
-    Args:
-        asset: Machine.
-        channels: Name of each column, in the scaler's order.
-        actual: (n_rows, n_channels), scaled units, NaN where not measured; enough rows for an alarm to have begun.
-        predicted: (n_rows, n_channels), scaled units: of `forecasts_made_before`.
-        steps: (n_rows,): of the same.
-        half_width: (horizon, n_channels), scaled units: `Conformal.half_width`.
-        times_s: (n_rows,), seconds since 1970 UTC.
-        scaler: To physical units.
-        rule: Absent: the default one.
-    """
-    rule = rule or RiskRule()
-    shares, still = shares_of_newest(actual, predicted, steps, half_width, rule), still_for(actual)
-    flagged = at_risk(shares, still, rule)[-1]
-    names = tuple(channels)
-    measured, forecast = scaler.inverse(actual, names), scaler.inverse(predicted, names)
-    found = []
-    for column in np.flatnonzero(flagged):
-        is_still = rule.n_equal > 0 and still[-1, column] >= max(rule.n_equal, 2)
-        share = 1.0 if is_still else float(shares[-1, column])
-        newest = _last_known(measured[:, column], forecast[:, column])
-        value, expected = float(measured[newest, column]), float(forecast[newest, column])
-        found.append(
-            Risk(
-                asset=asset,
-                channel=names[column],
-                reason="still" if is_still else "interval",
-                share=share,
-                severity=severity_of(share),
-                actual=value,
-                predicted=expected,
-                deviation=value - expected,
-                time_s=float(times_s[newest]),
-            )
-        )
-    return tuple(found)
-
-
-def _last_known(measured: np.ndarray, forecast: np.ndarray) -> int:
-    """The newest row with both, else the newest that was measured."""
-    for known in (~np.isnan(measured) & ~np.isnan(forecast), ~np.isnan(measured)):
-        if known.any():
-            return int(np.flatnonzero(known)[-1])
-    return len(measured) - 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -42,8 +43,10 @@ def train_assets(assets: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[
             reason why it gets no model of its own), `scratch` (folder), `code` (digest).
 
     Returns:
-        For each asset a few numbers for the fleet's table: `candidate`, `test_mse`, `naive_mse`, `skipped` (why the
-        shared model forecasts, or "").
+        For each asset `candidate`, the name of what forecasts for it, and its `test_mse` (squared scaled units).
+
+    Raises:
+        ValueError: a training diverged or had no windows, or a candidate cannot begin with the shared weights.
     """
     config = FleetConfig.model_validate(arguments["config"])
     why_not: Mapping[str, str] = arguments["why_not"]
@@ -55,8 +58,9 @@ def train_assets(assets: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[
         begins = shared if name in config.from_shared else None
         for asset, one in _train(own, groups, name, candidate, begins, config, arguments).items():
             trained[asset].append(one)
+    table = read_features(Path(arguments["features"]))
     return {
-        asset: _finish(Path(arguments["results"][asset]), config, groups[asset], trained[asset], arguments)
+        asset: _finish(Path(arguments["results"][asset]), config, groups[asset], trained[asset], table)
         for asset in assets
     }
 
@@ -139,11 +143,11 @@ def _untrained(
 
 
 def _finish(
-    folder: Path, config: FleetConfig, windows: Windows, trained: list[Trained], arguments: Mapping[str, Any]
+    folder: Path, config: FleetConfig, windows: Windows, trained: list[Trained], table: pd.DataFrame
 ) -> dict[str, Any]:
     """Choose on validation, judge on test, write model and numbers; the folder is complete or absent."""
     best = min(trained, key=lambda one: one.fit.best_validation)
-    rivals = _rivals(config, windows, Path(arguments["features"]))
+    rivals = _rivals(config, windows, table[table["group"] == windows.group])
     test = windows.starts["test"]
     errors = {one.name: sum_errors(windows, test, forecaster(one.model, "cpu")) for one in trained}
     rival_errors = {name: sum_errors(windows, test, rival) for name, rival in rivals.items()}
@@ -162,14 +166,12 @@ def _finish(
     return {"candidate": best.name, "test_mse": shipped.summary()["mse"]}
 
 
-def _rivals(config: FleetConfig, windows: Windows, features: Path) -> dict[str, Forecast]:
+def _rivals(config: FleetConfig, windows: Windows, table: pd.DataFrame) -> dict[str, Forecast]:
     """Forecasts that a small network has to beat: naive ones, and two linear ones in closed form."""
     rivals: dict[str, Forecast] = {"last value": last_value(windows.horizon)}
     for season in config.season_lengths:
         if season <= windows.context:
             rivals[f"seasonal naive {season}"] = seasonal_naive(windows.horizon, season)
-    table = read_features(features)
-    table = table[table["group"] == windows.group]
     values = table.drop(columns=["group", "part", "start"]).to_numpy(np.float64)
     of_start = dict(zip(table["start"].astype(int), values, strict=True))
     of_part = {part: rows["start"].to_numpy(np.int64) for part, rows in table.groupby("part")}

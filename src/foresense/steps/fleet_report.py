@@ -18,7 +18,7 @@ from foresense.models import load_model
 from foresense.signals import Gate, TrainReport, open_windows, write_bytes, write_json
 from foresense.steps.fleet_assets import SHARED
 from foresense.steps.frame import StepRun
-from foresense.steps.train_evaluation import GroupResult, joined
+from foresense.steps.train_evaluation import GroupResult, Joined, joined
 from foresense.steps.train_pictures import draw_group
 from foresense.steps.train_report import certainty
 from foresense.training.forecast import forecaster
@@ -198,7 +198,9 @@ def _candidates(results: Mapping[str, GroupResult], names: list[str]) -> dict[st
     }
 
 
-def _conclusion(pipeline: str, mse: float, found: Any, table: Mapping[str, dict[str, Any]], ratios: list[float]) -> str:
+def _conclusion(
+    pipeline: str, mse: float, found: Joined, table: Mapping[str, dict[str, Any]], ratios: list[float]
+) -> str:
     counts = {
         status: sum(row["status"] == status for row in table.values()) for status in ("success", "skipped", "failed")
     }

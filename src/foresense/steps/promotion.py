@@ -124,7 +124,7 @@ def promote_fleet(
         started_s = time.monotonic()
         try:
             decision = _judge(registry, config, group, night, rule or PromotionRule())
-        except Exception as error:
+        except Exception as error:  # whatever one machine's files or weights raise: it is recorded, the others go on
             LOG.exception("%s/%s: not judged", pipeline, group)
             first_line = str(error).partition("\n")[0]
             decision = AssetDecision(group, "failed", f"{type(error).__name__}: {first_line}")

@@ -114,7 +114,10 @@ def train_fleet(
                     continue
                 results[outcome.asset] = _keep(folders, outcome, models / outcome.asset)
                 _record(run, config, outcome, results[outcome.asset], models, mlflow_run, tags)
-            results |= _serve_failed(run, function, folders, arguments, outcomes, models)
+            served = _serve_failed(run, function, folders, arguments, outcomes, models)
+            for asset, result in served.items():
+                _record(run, config, outcomes[asset], result, models, mlflow_run, tags)
+            results |= served
         report = fleet_report(
             run,
             config,
@@ -226,7 +229,8 @@ def _record(
             for row in fit.history:
                 child.metric(f"{name}/validation/loss", row["validation"], round(row["epoch"]))
                 child.metric(f"{name}/train/loss", row["train"], round(row["epoch"]))
-        child.tags({"model_sha256": result.evaluation["model_sha256"], "resumed": str(outcome.resumed), **tags})
+        facts = {"outcome": outcome.status, "resumed": str(outcome.resumed)}
+        child.tags({"model_sha256": result.evaluation["model_sha256"], **facts, **tags})
         child.artifact(models / outcome.asset, "model")
 
 
