@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,8 +44,15 @@ class Served:
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        for wait_s in (1, 2, 4, 8, 16):  # a busy server says 503, and Prefect's own client asks again, too
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                time.sleep(wait_s)
+        raise TimeoutError(f"{path}: the server was too busy for half a minute")
 
     def run(self, deployment: str) -> str:
         done = subprocess.run(

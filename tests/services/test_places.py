@@ -17,9 +17,10 @@ from foresense.services import backups, databases, places
 from foresense.stores import Batch
 from foresense.stores.embedded import EmbeddedStore
 
-#: Writes one row a second of the machine's clock into the store, as fast as it can; 8 of them are merged into one.
+#: Writes a row into the store a hundred times a second, where a bridge writes once; 8 parts are merged into one.
 STORE_WRITER = """
 import sys
+import time
 from pathlib import Path
 import numpy as np
 from foresense.stores import Batch, embedded
@@ -29,6 +30,8 @@ for n in range(10**6):
     store.write(Batch.of_asset("lathe", np.array([n * 10**9]), ("a",), np.array([[float(n)]])))
     if n == 40:
         print("at work", flush=True)
+    if n > 40:
+        time.sleep(0.01)
 """
 #: Appends and drops as the bridge does, in messages that count; what is in the queue is always one run of numbers.
 QUEUE_WRITER = """

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 from transformers import PatchTSTForPrediction
 
-from foresense.config import STEPS, ConfigError, EngineConfig, PipelineConfig
+from foresense.config import STEPS, ConfigError, EngineConfig, PipelineConfig, TrainConfig
 from foresense.models import load_model
 from foresense.signals import (
     Layout,
@@ -22,11 +22,13 @@ from foresense.signals import (
     read_json,
     read_recordings,
     read_report,
+    write_json,
     write_recordings,
 )
 from foresense.steps.features import features
 from foresense.steps.frame import StepRun
 from foresense.steps.ingest import ingest
+from foresense.steps.train import train as train_step
 from foresense.steps.train_fleet import FUNCTION, forget, train_fleet
 from foresense.steps.window import window
 
@@ -65,6 +67,7 @@ CONFIG = PipelineConfig.model_validate(
             "min_rows": 400,
             "season_lengths": [24],
             "at_once": 2,
+            "dlinear": True,
         },
     }
 )
@@ -158,6 +161,22 @@ def test_validation_chooses_among_scratch_tuned_and_shared(trained) -> None:
         assert report.groups[asset]["candidate"] == best
         assert [name for name, one in candidates.items() if one["ships"]] == [best]
     assert sorted(asset for one in report.candidates.values() for asset in one["ships_in"]) == OWN
+
+
+def test_baselines_are_those_of_the_step_train(trained) -> None:
+    layout, _ = trained
+    assert FLEET is not None
+    alone = Layout(layout.root / "alone", layout.project)
+    shutil.copytree(layout.of("fleet").features, alone.of("fleet").features)
+    shutil.copytree(layout.of("fleet").windows / OWN[0], alone.of("fleet").windows / OWN[0])
+    manifest = read_json(layout.of("fleet").windows / "manifest.json")
+    write_json(alone.of("fleet").windows / "manifest.json", manifest | {"groups": [OWN[0]]})
+    asked = TrainConfig(candidates={"scratch": FLEET.candidates["scratch"]}, season_lengths=FLEET.season_lengths)
+    one_step = train_step(StepRun("train", "fleet", alone), asked)
+    ours = read_json(layout.of("fleet").models / OWN[0] / "evaluation.json")["baselines"]
+    assert ours.keys() == one_step.baselines.keys() >= {"dlinear", "linear map", "seasonal naive 24"}
+    for name, found in ours.items():
+        assert found == pytest.approx(one_step.baselines[name], rel=1e-6)
 
 
 def test_a_saved_model_loads_by_from_pretrained_and_forecasts_the_same(trained) -> None:

@@ -188,6 +188,7 @@ class FleetConfig(TrainConfig):
     min_rows: NonNegativeInt = 0  # an asset with fewer gets no model of its own
     at_once: PositiveInt = 16  # assets whose small networks are trained as one stack
     max_failed: float = Field(default=0.1, ge=0, le=1)  # share of the assets that may fail before a gate does
+    dlinear: bool = False  # train DLinear, too, as one more baseline of each asset; two trainings of its own
     budget_min: PositiveFloat = 240.0  # a night
 
     @field_validator("assets", mode="before")

@@ -21,6 +21,7 @@ from foresense.features import read_features
 from foresense.models import build_model, load_model, save_model
 from foresense.signals import Windows, open_windows, read_json, replaced_folder, write_json
 from foresense.steps.candidates import Settings, Trained, best_linear, train_candidate
+from foresense.steps.train import DLINEAR, DLINEAR_RATES
 from foresense.steps.train_evaluation import GroupResult, evaluate
 from foresense.training import FitResult
 from foresense.training.forecast import ForecastObjective, forecaster
@@ -60,7 +61,7 @@ def train_assets(assets: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[
             trained[asset].append(one)
     table = read_features(Path(arguments["features"]))
     return {
-        asset: _finish(Path(arguments["results"][asset]), config, groups[asset], trained[asset], table)
+        asset: _finish(Path(arguments["results"][asset]), groups[asset], trained[asset], table, config, arguments)
         for asset in assets
     }
 
@@ -112,7 +113,12 @@ def _train(
             f"fleet.from_shared: {name} cannot begin with shared weights: only a patchtst without path_dropout can; "
             "take the name off from_shared, or set path_dropout: 0"
         )
-    settings = Settings(
+    settings = _settings(config, arguments)
+    return {asset: train_candidate(groups[asset], name, candidate, settings) for asset in assets}
+
+
+def _settings(config: FleetConfig, arguments: Mapping[str, Any]) -> Settings:
+    return Settings(
         seed=config.seed,
         validation_stride=config.validation_stride,
         device="cpu",
@@ -120,7 +126,6 @@ def _train(
         cache=Path(arguments["scratch"]) / "calibration.json",
         made_from=(arguments["code"],),
     )
-    return {asset: train_candidate(groups[asset], name, candidate, settings) for asset in assets}
 
 
 def _can_stack(candidate: CandidateConfig) -> bool:
@@ -143,11 +148,18 @@ def _untrained(
 
 
 def _finish(
-    folder: Path, config: FleetConfig, windows: Windows, trained: list[Trained], table: pd.DataFrame
+    folder: Path,
+    windows: Windows,
+    trained: list[Trained],
+    table: pd.DataFrame,
+    config: FleetConfig,
+    arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Choose on validation, judge on test, write model and numbers; the folder is complete or absent."""
     best = min(trained, key=lambda one: one.fit.best_validation)
     rivals = _rivals(config, windows, table[table["group"] == windows.group])
+    if config.dlinear:
+        rivals["dlinear"] = _dlinear(windows, _settings(config, arguments))
     test = windows.starts["test"]
     errors = {one.name: sum_errors(windows, test, forecaster(one.model, "cpu")) for one in trained}
     rival_errors = {name: sum_errors(windows, test, rival) for name, rival in rivals.items()}
@@ -180,3 +192,18 @@ def _rivals(config: FleetConfig, windows: Windows, table: pd.DataFrame) -> dict[
     )
     rivals["linear map"] = best_linear(windows)
     return rivals
+
+
+def _dlinear(windows: Windows, settings: Settings) -> Forecast:
+    """The linear baseline that is trained like a model, as the step `train` has it."""
+    stride = max(1, len(windows.starts["train"]) // 20_000)
+    found = [
+        train_candidate(
+            windows,
+            f"dlinear {rate:g}",
+            DLINEAR.model_copy(update={"learning_rate": rate, "train_stride": stride}),
+            settings,
+        )
+        for rate in DLINEAR_RATES
+    ]
+    return forecaster(min(found, key=lambda one: one.fit.best_validation).model, settings.device)

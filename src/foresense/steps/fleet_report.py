@@ -11,18 +11,20 @@ import numpy as np
 
 from foresense.config import FleetConfig
 from foresense.engine import Outcome
-from foresense.evaluate import last_value, seasonal_naive, sum_errors
+from foresense.evaluate import seasonal_naive
 from foresense.evaluate.fleet_plot import Machine, plot_fleet
 from foresense.evaluate.scaled_error import error_ratio
 from foresense.models import load_model
 from foresense.signals import Gate, TrainReport, open_windows, write_bytes, write_json
-from foresense.steps.fleet_assets import SHARED
+from foresense.steps.candidates import best_linear
+from foresense.steps.fleet_assets import SHARED, Forecast
 from foresense.steps.frame import StepRun
 from foresense.steps.train_evaluation import GroupResult, Joined, joined
 from foresense.steps.train_pictures import draw_group
 from foresense.steps.train_report import certainty
 from foresense.training.forecast import forecaster
 
+MANY = 4  # machines with pictures of their own each; of a larger fleet the median one has
 #: What stays of each asset's evaluation in the report; all of it lies in models/<pipeline>/<asset>/evaluation.json.
 KEPT = ("candidate", "model_sha256", "windows", "test", "difference_to_best_baseline")
 
@@ -135,7 +137,7 @@ def fleet_table(
 
 
 def draw_fleet(folder: Path, run: StepRun, report: TrainReport, results: Mapping[str, GroupResult]) -> None:
-    """Write `fleet.png`, `fleet.csv` and the forecasts of the median machine into `folder`."""
+    """Write `fleet.png`, `fleet.csv` and pictures of the median machine; of a few machines, those of all of them."""
     rows = report.outcomes
     machines = [
         Machine(asset, row["status"], row["model"], row["test_mse"], row["naive_mse"], row["best_baseline_mse"])
@@ -146,20 +148,21 @@ def draw_fleet(folder: Path, run: StepRun, report: TrainReport, results: Mapping
     judged = sorted((one for one in machines if np.isfinite(one.ratio)), key=lambda one: one.ratio)
     if not judged:
         return
-    median = judged[len(judged) // 2].asset
-    _draw_machine(folder, run, median, results[median])
+    drawn = judged if len(judged) <= MANY else [judged[len(judged) // 2]]
+    for machine in drawn:
+        _draw_machine(folder, run, machine.asset, results[machine.asset])
 
 
 def _draw_machine(folder: Path, run: StepRun, asset: str, result: GroupResult) -> None:
     windows = open_windows(run.paths.windows / asset)
     forecast = forecaster(load_model(run.paths.models / asset), "cpu")
-    rivals = {"last value": last_value(windows.horizon)}
-    if windows.context >= 24:
-        rivals["seasonal naive 24"] = seasonal_naive(windows.horizon, 24)
-    test = windows.starts["test"]
-    errors = {name: sum_errors(windows, test, rival) for name, rival in rivals.items()}
+    rivals: dict[str, Forecast] = {"linear map": best_linear(windows)}
+    for name in result.rivals:
+        if name.startswith("seasonal naive "):
+            rivals[name] = seasonal_naive(windows.horizon, int(name.removeprefix("seasonal naive ")))
     histories = {name: fit.history for name, fit in result.fits.items()}
-    draw_group(folder, windows, "model", forecast, rivals, sum_errors(windows, test, forecast), errors, histories)
+    name = result.evaluation["candidate"]
+    draw_group(folder, windows, name, forecast, rivals, result.errors, result.rivals, histories)
 
 
 def _row(status: str, reason: str, outcome: Outcome | None = None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def draw_group(
     interval_h = windows.interval_s / 3600
     plot_forecasts(
         folder / f"{windows.group}-forecast.png",
-        title=f"{windows.group}: {windows.horizon * interval_h:g} hours ahead, beside the two best baselines",
+        title=f"{windows.group}: {windows.horizon * interval_h:g} hours ahead, beside two baselines",
         channels=windows.channels,
         units=windows.units,
         contexts=physical(context[:, -windows.horizon :]),
