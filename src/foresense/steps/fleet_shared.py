@@ -9,12 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from foresense.config import FleetConfig
 from foresense.models import build_model, save_model
 from foresense.signals import group_folders, open_windows, replaced_folder, write_json
+from foresense.steps.candidates import _same_way as same_way
 from foresense.steps.frame import StepRun
 from foresense.training import FitPlan, fit
+from foresense.training.calibrate import Calibration, calibrate
 from foresense.training.pooled import PooledObjective
 from foresense.training.progress import ShownProgress
 
@@ -53,21 +56,42 @@ def shared_model(run: StepRun, config: FleetConfig, kept: Path, *, made_from: tu
     groups = [open_windows(found) for found in group_folders(run.paths.windows)]
     first, candidate = groups[0], config.shared
     objective = PooledObjective(groups, stride=candidate.train_stride, validation_stride=config.validation_stride)
-    torch.manual_seed(config.seed)
-    model = build_model(candidate, n_channels=len(first.channels), context=first.context, horizon=first.horizon)
-    plan = FitPlan(
-        n_epochs=candidate.n_epochs,
-        batch_size=candidate.batch_size,
-        micro_batch=candidate.batch_size,
-        learning_rate=candidate.learning_rate,
-        schedule=candidate.schedule,
-        optimizer=candidate.optimizer,
-        clip_norm=candidate.clip_norm,
-        patience=candidate.patience,
-        seed=config.seed,
-    )
-    checkpoint = kept.parent / "scratch" / f"shared-{digest}.safetensors"
+    sizes = {"n_channels": len(first.channels), "context": first.context, "horizon": first.horizon}
+    scratch = kept.parent / "scratch"
+
+    def build() -> nn.Module:
+        torch.manual_seed(config.seed)
+        return build_model(candidate, **sizes)
+
+    def measured() -> Calibration:
+        return calibrate(
+            build,
+            objective,
+            batch_size=candidate.batch_size,
+            n_passes=objective.n_items * candidate.n_epochs,
+            cache=run.layout.cache / "calibration.json",
+            key=["shared", candidate.model_dump(mode="json"), sizes],
+        )
+
     with ShownProgress(f"{run.pipeline}/shared") as progress, threads(run.engine.threads):
+        choice = same_way(scratch / f"shared-{digest}.json", measured)
+        for sentence in choice.said:
+            LOG.info("%s/shared: %s", run.pipeline, sentence)
+        plan = FitPlan(
+            n_epochs=candidate.n_epochs,
+            batch_size=candidate.batch_size,
+            micro_batch=choice.way.micro_batch,
+            bf16=choice.way.bf16,
+            compile=choice.way.compile,
+            learning_rate=candidate.learning_rate,
+            schedule=candidate.schedule,
+            optimizer=candidate.optimizer,
+            clip_norm=candidate.clip_norm,
+            patience=candidate.patience,
+            seed=config.seed,
+        )
+        model = build()
+        checkpoint = scratch / f"shared-{digest}.safetensors"
         result = fit(model, objective, plan, checkpoint=checkpoint, progress=progress)
     with replaced_folder(folder) as beside:
         save_model(beside, model, candidate)
