@@ -34,7 +34,8 @@ def build(workshop: ModuleType) -> Callable[..., Path]:
         folder = paths.exports / "lathe-1"
         folder.mkdir(parents=True)
         (root / "scratch").mkdir()
-        source = ExportSource(model=model, calibration=calibration_contexts(windows, 12), scratch=root / "scratch")
+        calibration = {"context": calibration_contexts(windows, 12)}
+        source = ExportSource(model=model, calibration=calibration, output="forecast", scratch=root / "scratch")
         evaluation = read_json(paths.models / "lathe-1" / "evaluation.json")
         origin = Origin("plant", "ab" * 32, evaluation["model_sha256"], evaluation)
         build_artefact(folder, source, windows, origin, variants=variants, n_golden=3)

@@ -121,7 +121,7 @@ def test_without_the_converter_the_error_names_the_extra(
 def test_when_nothing_can_be_made_every_reason_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workshop: ModuleType, build: Callable[..., Path]
 ) -> None:
-    from foresense.export.artefact import ExportError
+    from foresense.export.proof import ExportError
 
     monkeypatch.setitem(sys.modules, "litert_torch", None)
     with pytest.raises(ExportError, match="plant/lathe-1: no variant could be exported: tflite-float32: ImportError"):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from foresense.config import ExportConfig
+from foresense.export.proof import ExportError
 from foresense.export.quiet import quieted
 from foresense.signals import ExportReport, Layout, file_sha256, read_json, read_report, tree_sha256
-from foresense.steps.export import ExportError, export
+from foresense.steps.export import export
 from foresense.steps.verify import verify
 
 ONNX = ExportConfig(variants=("onnx-float32", "onnx-int8"), n_calibration=8, n_golden=2)

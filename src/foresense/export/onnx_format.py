@@ -12,7 +12,7 @@ OPSET = 20  # the first with Gelu as one operator
 
 
 def float32(source: ExportSource, file: Path) -> str:
-    """Write a float32 file of batch 1, input `context`, output `forecast`."""
+    """Write a float32 file of batch 1, inputs and output named as those of the source."""
     shutil.copyfile(_float32_file(source), file)
     return versions_of("torch", "onnxscript")
 
@@ -31,10 +31,11 @@ def _float32_file(source: ExportSource) -> Path:
         # dynamo=True: onnxruntime refuses the PatchTST that the legacy exporter writes
         program = torch.onnx.export(
             source.model,
-            (source.example,),
+            (),
+            kwargs=source.example,
             dynamo=True,
-            input_names=["context"],
-            output_names=["forecast"],
+            input_names=list(source.example),
+            output_names=[source.output],
             opset_version=OPSET,
             external_data=False,
             verbose=False,

@@ -1,5 +1,6 @@
 """What every converter gets: the model, its shape, calibration windows, and a scratch folder for half-made files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -19,26 +20,38 @@ class ExportSource:
     """One trained model on its way out.
 
     Attributes:
-        model: (n, context, n_channels) to (n, horizon, n_channels), float32, scaled; in evaluation mode.
-        calibration: (n, context, n_channels), float32, scaled; contexts of the training part.
+        model: Takes the arrays of `calibration` by name, float32; in evaluation mode.
+        calibration: Input to (n, ...), float32: windows of the training part.
+        output: Name of what the model gives.
         scratch: An existing folder for files that several variants share.
     """
 
     model: nn.Module
-    calibration: np.ndarray
+    calibration: Mapping[str, np.ndarray]
+    output: str
     scratch: Path
 
     @property
-    def example(self) -> torch.Tensor:
-        """(1, context, n_channels): the batch of one that files are made for."""
-        return torch.from_numpy(np.ascontiguousarray(self.calibration[:1]))
+    def examples(self) -> list[dict[str, np.ndarray]]:
+        """Each calibration window as a batch of one."""
+        n = min(len(values) for values in self.calibration.values())
+        arrays = {name: np.ascontiguousarray(values) for name, values in self.calibration.items()}
+        return [{name: values[number : number + 1] for name, values in arrays.items()} for number in range(n)]
+
+    @property
+    def example(self) -> dict[str, torch.Tensor]:
+        """The batch of one that files are made for."""
+        return {name: torch.from_numpy(values) for name, values in self.examples[0].items()}
 
     @cached_property
     def reference(self) -> np.ndarray:
-        """(n, horizon, n_channels), float32, scaled: what the model says of each calibration window, one at a time."""
+        """(n, ...), float32: what the model says of each calibration window, one at a time."""
         with torch.inference_mode():
-            contexts = torch.from_numpy(np.ascontiguousarray(self.calibration))
-            return torch.cat([self.model(contexts[n : n + 1]) for n in range(len(contexts))]).numpy()
+            found = [
+                self.model(**{name: torch.from_numpy(values) for name, values in example.items()})
+                for example in self.examples
+            ]
+        return torch.cat(found).numpy()
 
 
 def convert(source: ExportSource, variant: str, file: Path) -> str:

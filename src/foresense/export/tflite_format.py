@@ -20,16 +20,16 @@ SIGNATURE = "serving_default"
 class _Named(nn.Module):
     """Gives the output its name: litert-torch takes it from the keys of a dictionary."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, output: str) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.output = model, output
 
-    def forward(self, context: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"forecast": self.model(context)}
+    def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {self.output: self.model(**inputs)}
 
 
 def float32(source: ExportSource, file: Path) -> str:
-    """Write a float32 file of batch 1, input `context`, output `forecast`."""
+    """Write a float32 file of batch 1, inputs and output named as those of the source."""
     file.write_bytes(_float32_file(source).read_bytes())
     return versions_of("litert-torch")
 
@@ -49,8 +49,7 @@ def _quantized(source: ExportSource, file: Path, recipe: str) -> str:
     quantizer.load_quantization_recipe(getattr(_edge("ai_edge_quantizer.recipe"), recipe)())
     ranges = None
     if quantizer.need_calibration:
-        windows = [{"context": window[None]} for window in source.calibration]
-        ranges = quantizer.calibrate({SIGNATURE: windows}, num_threads=torch.get_num_threads())
+        ranges = quantizer.calibrate({SIGNATURE: source.examples}, num_threads=torch.get_num_threads())
     file.write_bytes(bytes(quantizer.quantize(ranges).quantized_model))
     return versions_of("litert-torch", "ai-edge-quantizer")
 
@@ -59,7 +58,7 @@ def _float32_file(source: ExportSource) -> Path:
     file = source.scratch / "float32.tflite"
     if not file.is_file():
         edge_model = _edge("litert_torch").convert(
-            _Named(source.model).eval(), sample_kwargs={"context": source.example}
+            _Named(source.model, source.output).eval(), sample_kwargs=source.example
         )
         edge_model.export(str(file))
     return file

@@ -8,7 +8,7 @@ import numpy as np
 
 from foresense.config import ExportConfig
 from foresense.export import file_name, format_of
-from foresense.export.artefact import BuiltArtefact, ExportError, Origin, build_artefact, calibration_contexts
+from foresense.export.artefact import BuiltArtefact, Origin, build_artefact, calibration_contexts
 from foresense.export.quiet import quieted
 from foresense.export.source import ExportSource
 from foresense.models import load_model, model_sha256
@@ -98,7 +98,8 @@ def _build(run: StepRun, config: ExportConfig, windows_folder: Path, folder: Pat
     with tempfile.TemporaryDirectory(prefix="foresense-export-") as scratch:
         source = ExportSource(
             model=model,
-            calibration=calibration_contexts(windows, config.n_calibration),
+            calibration={"context": calibration_contexts(windows, config.n_calibration)},
+            output="forecast",
             scratch=Path(scratch),
         )
         return build_artefact(folder, source, windows, origin, variants=config.variants, n_golden=config.n_golden)
@@ -140,6 +141,3 @@ def _worst(groups: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, 
         )
         for variant in names
     }
-
-
-__all__ = ["ExportError", "data_digest", "export"]
