@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from foresense.config import read_pipeline
+from foresense.config import read_any
 from foresense.steps.report import Overview, pipeline_overview
 from foresense.steps.run import AFRESH, fetch_raw_of, reads_a_store, steps_of, stream
 
@@ -53,7 +53,7 @@ def reproduce(
     forced: tuple[str, ...] = AFRESH if afresh else ()
     if step == "ingest":
         fetch_raw_of(project, pipeline)
-        forced = AFRESH if reads_a_store(read_pipeline(project / "params.yaml", pipeline)) else forced
+        forced = AFRESH if reads_a_store(read_any(project / "params.yaml", pipeline)) else forced
     stage = f"{step}@{pipeline}"
     if not forced and _looks_current(step, pipeline, steps, project):
         echo(f"{stage} and all that it needs are up to date")
@@ -83,7 +83,7 @@ _all_current: set[tuple[Path, str]] = set()
 def _looks_current(step: str, pipeline: str, steps: tuple[str, ...], project: Path) -> bool:
     """Whether nothing is to do for `step`; the first look of a run (the one after a forced reading) is at all steps."""
     key, first = (project, pipeline), steps[0]
-    reads_anew = first == "ingest" and reads_a_store(read_pipeline(project / "params.yaml", pipeline))
+    reads_anew = first == "ingest" and reads_a_store(read_any(project / "params.yaml", pipeline))
     if step == steps[1 if reads_anew and len(steps) > 1 else 0]:
         _all_current.discard(key)
         if is_current(f"{steps[-1]}@{pipeline}", project):

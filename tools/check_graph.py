@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import MappingStartEvent
 
 from tools.closure import Code
-from tools.code_digest import PACKAGE, STEPS
+from tools.code_digest import ENTRIES, PACKAGE, STEPS
 
 #: Attribute of `Paths` to the folder in dvc.yaml, `<p>` for the pipeline (foresense.signals.layout).
 FOLDERS = {
@@ -31,8 +31,10 @@ FOLDERS = {
 SHARED = {"devices": "devices", "raw": "<raw>"}
 #: Where what each step may write stands; every other folder that it uses, it reads.
 WRITES = dict(zip(STEPS, [*FOLDERS, None], strict=True))
+#: Values of the key `task` whose steps are functions of their own, named `<step>_<task>`.
+TASKS = ("activity",)
 #: A step receives its section; one that opens params.yaml itself would read what its stage does not declare.
-READS_PARAMS = ("read_pipeline", "read_pipelines", "read_stages")
+READS_PARAMS = ("read_any", "read_pipeline", "read_pipelines", "read_stages")
 #: Written only when there is something to say; an output of DVC has to be there always.
 SOMETIMES = {"ingest": {"refused.csv"}}
 #: What a pipeline without raw files depends on: the text of its source.
@@ -65,17 +67,26 @@ class Entry:
         step: The step.
         name: Of the function and of its module, and of its digest in code.json.
         section: Of params.yaml, that it receives.
+        config: Type of that section.
     """
 
     step: str
     name: str
     section: str
+    config: str
 
 
 def _entries(step: str) -> list[Entry]:
-    """The functions of `step`: two for `train`, which a section `fleet` trains by other code than a section `train`."""
-    own = Entry(step, step, step)
-    return [own, Entry("train", "train_fleet", "fleet")] if step == "train" else [own]
+    """The functions of `step`: its own, that of a fleet, those of other tasks."""
+    found = [Entry(step, step, step, f"{step.capitalize()}Config")]
+    if step == "train":
+        found.append(Entry(step, "train_fleet", "fleet", "FleetConfig"))
+    found += [
+        Entry(step, name, step, f"{task.capitalize()}{step.capitalize()}Config")
+        for task in TASKS
+        if (name := f"{step}_{task}") in ENTRIES
+    ]
+    return found
 
 
 def _stage_problems(entry: Entry, stage: dict[str, Any], code: Code) -> list[str]:
@@ -99,9 +110,9 @@ def _stage_problems(entry: Entry, stage: dict[str, Any], code: Code) -> list[str
     command = _neutral(stage.get("cmd", ""))
     if command != f"exec python -m {PACKAGE} {step} <p>":
         lines.append(f"cmd is {command!r}, expected 'exec python -m {PACKAGE} {step} <p>'")
-    section, expected = _section(code, entry.name), f"{entry.section.capitalize()}Config"
-    if section != expected:
-        lines.append(f"the function's `config` is a {section}, expected {expected}")
+    section = _section(code, entry.name)
+    if section != entry.config:
+        lines.append(f"the function's `config` is a {section}, expected {entry.config}")
     lines += [
         f"the code reaches {name}.{symbol}: a step receives its section and opens no params.yaml"
         for name, symbol in reached
@@ -165,7 +176,7 @@ def _plain(entries: list[Any]) -> set[str]:
 
 
 def _neutral(text: str) -> str:
-    return text.replace("${item.pipeline}", "<p>").replace("${key}", "<p>").replace("${item.raw}", "<raw>")
+    return text.replace("${key}", "<p>").replace("${item.raw}", "<raw>")
 
 
 def _compare(what: str, declared: set[str], used: set[str]) -> list[str]:
@@ -192,10 +203,16 @@ def _params_problems(params: dict[str, Any]) -> list[str]:
             for step in using
             if step not in sections and not (step == "train" and "fleet" in sections)
         ]
-        trained = params["stages"].get("train", {}).get(pipeline)
-        section, entry = ("fleet", "train_fleet") if "fleet" in sections else ("train", "train")
-        if trained is not None and trained != {"section": section, "code": entry}:
-            lines.append(f"stages.train.{pipeline} is {trained}, expected section: {section}, code: {entry}")
+        task = sections.get("task", "forecast")
+        for step in using:
+            entry = step if task == "forecast" else f"{step}_{task}"
+            wanted = {"section": step, "code": entry} if step == "train" else {"code": entry}
+            if step == "train" and "fleet" in sections:
+                wanted = {"section": "fleet", "code": "train_fleet"}
+            found = {key: value for key, value in params["stages"][step][pipeline].items() if key != "raw"}
+            if found != wanted:
+                said = ", ".join(f"{key}: {value}" for key, value in wanted.items())
+                lines.append(f"stages.{step}.{pipeline} is {found}, expected {said}")
         if "ingest" not in using:
             continue
         name = sections["ingest"].get("raw")

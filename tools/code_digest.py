@@ -15,17 +15,19 @@ from tools.closure import Code
 
 STEPS = ("ingest", "window", "features", "train", "export", "benchmark")
 #: What has a digest: the function of each step, and that of `train` for a fleet.
-ENTRIES = (*STEPS, "train_fleet")
+ENTRIES = (*STEPS, "train_fleet", "ingest_activity", "window_activity", "features_activity", "train_activity")
 PACKAGE = "foresense"
 #: Not part of any digest: they arrange and tell what others computed (reports, pictures, runs), and compute no number
 #: and no verdict themselves; else a new sentence in a report would train everything again.
 WRITES_REPORTS_ONLY = frozenset(
     {
+        "foresense.evaluate.class_plots",
         "foresense.evaluate.fleet_plot",
         "foresense.evaluate.plots",
         "foresense.signals.reports",
         "foresense.steps.fleet_report",
         "foresense.steps.frame",
+        "foresense.steps.people_report",
         "foresense.steps.train_pictures",
         "foresense.steps.train_report",
         "foresense.tracking",

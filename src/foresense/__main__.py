@@ -82,13 +82,13 @@ def _run_one(step: str, pipeline: str) -> None:
 
     die_with_parent()
     end_cleanly_on_terminate()
-    from foresense.config import read_pipeline
+    from foresense.config import read_any
     from foresense.signals import Layout
     from foresense.steps.frame import StepRun
     from foresense.steps.run import profile_of, run_step
 
     project = _project()
-    config = read_pipeline(project / "params.yaml", pipeline)
+    config = read_any(project / "params.yaml", pipeline)
     run = StepRun(
         step=step,
         pipeline=pipeline,
@@ -149,11 +149,11 @@ def pipelines() -> None:
 @app.command()
 def fetch(pipeline: Pipeline) -> None:
     """Bring the raw files of a pipeline, from $FORESENSE_DATA or from their public address."""
-    from foresense.config import read_pipeline
+    from foresense.config import read_any
     from foresense.signals import Layout
     from foresense.steps.fetch import fetch as bring
 
-    name = read_pipeline(_project() / "params.yaml", pipeline).ingest.raw
+    name = read_any(_project() / "params.yaml", pipeline).ingest.raw
     if name is None:
         typer.echo(f"{pipeline}: reads no files, nothing to fetch")
         return

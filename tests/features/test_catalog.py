@@ -5,17 +5,37 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.wrist_reference import wrist_windows
 from foresense.features import FEATURES, Contexts, family_version, load_family
 
 N, LENGTH = 7, 200
 
 
 @pytest.fixture
-def contexts():
+def contexts(name):
+    """What the family of this name takes."""
+    return wrist() if name.startswith("wrist_") and name != "wrist_time" else machine()
+
+
+def wrist():
+    """10 s of acceleration of the wrist at 20 Hz: resting, sitting, walking, running."""
+    samples = wrist_windows(N, length=LENGTH, rate_hz=20.0)
+    return Contexts(
+        samples=samples,
+        imputed=np.zeros(samples.shape, bool),
+        issued_s=1_735_689_600 + 10 * np.arange(N),
+        channels=("x", "y", "z"),
+        units=("g", "g", "g"),
+        interval_s=0.05,
+        time_zone="Europe/Berlin",
+    )
+
+
+def machine():
     """Hourly body temperature (Cel), current (A) and a channel that stands still, each with a daily cycle or none."""
     rng = np.random.default_rng(3)
     hours = np.arange(N * 50 + LENGTH)
-    machine = np.stack(
+    samples = np.stack(
         [
             60 + 8 * np.sin(2 * np.pi * hours / 24) + rng.normal(0, 1, len(hours)),
             15 + 0.01 * hours + rng.normal(0, 2, len(hours)),
@@ -25,7 +45,7 @@ def contexts():
     )
     rows = 50 * np.arange(N)[:, None] + np.arange(LENGTH)
     return Contexts(
-        samples=machine[rows],
+        samples=samples[rows],
         imputed=rng.random((N, LENGTH, 3)) < 0.1,
         issued_s=1_735_689_600 + 3600 * rows[:, -1],
         channels=("temp_body", "current", "stuck"),

@@ -14,15 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """
 stages:
   ingest:
-    oil: {raw: data/raw/ett}
-    plant: {raw: src/foresense/sources/simulate.py}
-  window: [oil, plant]
-  features: [oil, plant]
+    oil: {raw: data/raw/ett, code: ingest}
+    plant: {raw: src/foresense/sources/simulate.py, code: ingest}
+  window: {oil: {code: window}, plant: {code: window}}
+  features: {oil: {code: features}, plant: {code: features}}
   train:
     oil: {section: train, code: train}
     plant: {section: train, code: train}
-  export: [oil, plant]
-  benchmark: [oil, plant]
+  export: {oil: {code: export}, plant: {code: export}}
+  benchmark: {oil: {code: benchmark}, plant: {code: benchmark}}
 pipelines:
   oil:
     description: stand-in

@@ -31,32 +31,32 @@ def test_the_graph_of_this_checkout_agrees_with_its_code() -> None:
         ),
         (
             "dvc.yaml",
-            "      - models/${item.pipeline}\n    params",
-            "      - models/${item.pipeline}\n      - data/recordings/${item.pipeline}\n    params",
+            "        - models/${key}\n      params",
+            "        - models/${key}\n        - data/recordings/${key}\n      params",
             "dvc.yaml, stage export: deps: data/recordings/<p> is declared and not used by the code",
         ),
         (
             "dvc.yaml",
-            "pipelines.${item.pipeline}.window\n",
-            "pipelines.${item.pipeline}.features\n",
+            "pipelines.${key}.window\n",
+            "pipelines.${key}.features\n",
             "dvc.yaml, stage window: params: pipelines.<p>.window is used by the code and not declared",
         ),
         (
             "dvc.yaml",
-            "          - window\n",
-            "          - train\n",
+            "            - ${item.code}\n      outs:\n        - data/windows",
+            "            - train\n      outs:\n        - data/windows",
             "dvc.yaml, stage window: params of code.json: window is used by the code and not declared",
         ),
         (
             "dvc.yaml",
-            "    metrics:\n      - reports/${item.pipeline}/metrics_edge.json: {cache: false}\n",
+            "      metrics:\n        - reports/${key}/metrics_edge.json: {cache: false}\n",
             "",
             "dvc.yaml, stage benchmark: outs: reports/<p>/metrics_edge.json is used by the code and not declared",
         ),
         (
             "dvc.yaml",
-            "foresense features ${item.pipeline}",
-            "foresense window ${item.pipeline}",
+            "foresense features ${key}",
+            "foresense window ${key}",
             "dvc.yaml, stage features: cmd is 'exec python -m foresense window <p>'",
         ),
         (
@@ -73,8 +73,8 @@ def test_the_graph_of_this_checkout_agrees_with_its_code() -> None:
         ),
         (
             "params.yaml",
-            "oil: {raw: data/raw/ett}",
-            "oil: {raw: data/raw/other}",
+            "oil: {raw: data/raw/ett,",
+            "oil: {raw: data/raw/other,",
             "params.yaml: stages.ingest.oil.raw is 'data/raw/other', but its section `ingest` reads 'data/raw/ett'",
         ),
         (

@@ -1,5 +1,6 @@
 """Typed sections of params.yaml and devices/*.yaml: frozen, checked once, every problem reported together."""
 
+from foresense.config.activity import ActivityConfig
 from foresense.config.device import DeviceConfig, read_device
 from foresense.config.engine import EngineConfig
 from foresense.config.pipeline import (
@@ -17,10 +18,20 @@ from foresense.config.pipeline import (
     TrainConfig,
     WindowConfig,
 )
-from foresense.config.reading import ConfigError, Section, read_pipeline, read_pipelines, read_stages
+from foresense.config.reading import (
+    AnyPipeline,
+    ConfigError,
+    Section,
+    read_any,
+    read_pipeline,
+    read_pipelines,
+    read_stages,
+)
 
 __all__ = [
     "STEPS",
+    "ActivityConfig",
+    "AnyPipeline",
     "BenchmarkConfig",
     "CandidateConfig",
     "ChannelConfig",
@@ -37,6 +48,7 @@ __all__ = [
     "SplitConfig",
     "TrainConfig",
     "WindowConfig",
+    "read_any",
     "read_device",
     "read_pipeline",
     "read_pipelines",

@@ -245,8 +245,9 @@ class BenchmarkConfig(Section):
 
 
 class PipelineConfig(Section):
-    """One entry under `pipelines:` in params.yaml."""
+    """One entry under `pipelines:` in params.yaml: a pipeline that forecasts."""
 
+    task: Literal["forecast"] = "forecast"
     description: str
     ingest: IngestConfig
     window: WindowConfig

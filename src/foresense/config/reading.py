@@ -8,10 +8,24 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from foresense.config.activity import ActivityConfig
 from foresense.config.pipeline import STEPS, PipelineConfig
 from foresense.config.section import ConfigError, Section, problems_of
 
-__all__ = ["ConfigError", "Section", "read_pipeline", "read_pipelines", "read_stages", "read_yaml"]
+__all__ = [
+    "AnyPipeline",
+    "ConfigError",
+    "Section",
+    "read_any",
+    "read_pipeline",
+    "read_pipelines",
+    "read_stages",
+    "read_yaml",
+]
+
+AnyPipeline = PipelineConfig | ActivityConfig
+#: Value of the key `task` to the shape of a pipeline; `forecast` where the key is absent.
+TASKS: dict[str, type[PipelineConfig] | type[ActivityConfig]] = {"forecast": PipelineConfig, "activity": ActivityConfig}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -31,27 +45,41 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_pipelines(params: Path) -> dict[str, PipelineConfig]:
+def read_pipelines(params: Path) -> dict[str, AnyPipeline]:
     """Read every pipeline of `params`, and report the problems of all of them together.
 
     Raises:
         ConfigError: with one line for each problem, naming file, pipeline and key.
     """
     sections = _pipeline_sections(params)
-    read: dict[str, PipelineConfig] = {}
+    read: dict[str, AnyPipeline] = {}
     problems: list[str] = []
     for name, section in sections.items():
-        try:
-            read[name] = PipelineConfig.model_validate(section)
-        except ValidationError as error:
-            problems += [f"pipelines.{name}.{line}" for line in problems_of(error, PipelineConfig)]
+        found = _validated(name, section)
+        if isinstance(found, list):
+            problems += found
+        else:
+            read[name] = found
     if problems:
         raise ConfigError("\n  ".join([f"{params}: {len(problems)} problem(s)", *problems]))
     return read
 
 
 def read_pipeline(params: Path, pipeline: str) -> PipelineConfig:
-    """Read the section of one pipeline; the caller never sees the rest of the file.
+    """Read the section of one pipeline that forecasts; the caller never sees the rest of the file.
+
+    Raises:
+        ConfigError: unknown pipeline (with the nearest known name), one of another task, or one line for each problem
+            of its section.
+    """
+    found = read_any(params, pipeline)
+    if not isinstance(found, PipelineConfig):
+        raise ConfigError(f"{params}: {pipeline!r} is of the task {found.task!r}; this is for pipelines that forecast")
+    return found
+
+
+def read_any(params: Path, pipeline: str) -> AnyPipeline:
+    """Read the section of one pipeline of any task; the caller never sees the rest of the file.
 
     Raises:
         ConfigError: unknown pipeline (with the nearest known name), or one line for each problem of its section.
@@ -61,11 +89,10 @@ def read_pipeline(params: Path, pipeline: str) -> PipelineConfig:
         near = get_close_matches(pipeline, list(sections), n=1)
         advice = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{params}: no pipeline {pipeline!r}{advice} (known: {', '.join(sections)})")
-    try:
-        return PipelineConfig.model_validate(sections[pipeline])
-    except ValidationError as error:
-        problems = [f"pipelines.{pipeline}.{line}" for line in problems_of(error, PipelineConfig)]
-        raise ConfigError("\n  ".join([f"{params}: {len(problems)} problem(s)", *problems])) from error
+    found = _validated(pipeline, sections[pipeline])
+    if isinstance(found, list):
+        raise ConfigError("\n  ".join([f"{params}: {len(found)} problem(s)", *found]))
+    return found
 
 
 def read_stages(params: Path) -> dict[str, tuple[str, ...]]:
@@ -87,6 +114,17 @@ def read_stages(params: Path) -> dict[str, tuple[str, ...]]:
     if problems:
         raise ConfigError("\n  ".join([f"{params}: {len(problems)} problem(s)", *problems]))
     return {step: tuple(names) for step, names in stages.items()}
+
+
+def _validated(name: str, section: Any) -> AnyPipeline | list[str]:
+    """The section as its task asks for it, or a line for each of its problems."""
+    task = section.get("task", "forecast") if isinstance(section, dict) else "forecast"
+    if task not in TASKS:
+        return [f"pipelines.{name}.task: no task {task!r} (known: {', '.join(TASKS)})"]
+    try:
+        return TASKS[task].model_validate(section)
+    except ValidationError as error:
+        return [f"pipelines.{name}.{line}" for line in problems_of(error, TASKS[task])]
 
 
 def _pipeline_sections(params: Path) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from typing import Any
 
+from foresense.config.activity import ActivityConfig
 from foresense.config.pipeline import PipelineConfig
+from foresense.config.reading import AnyPipeline
 
 #: Rows, samples and sizes of a smoke run. The context keeps a week of hourly samples, for the weekly features.
 SMOKE_ROWS = 600
 SMOKE_CONTEXT = 192
 SMOKE_HORIZON = 24
 #: Judging how good a model is after a few steps of training would say nothing.
-QUALITY_GATES = ("mse", "mae", "mse_ratio_to_best_baseline", "quality_drop")
+QUALITY_GATES = ("mse", "mae", "mse_ratio_to_best_baseline", "macro_f1", "quality_drop")
 
 
-def shrink(config: PipelineConfig) -> PipelineConfig:
+def shrink(config: AnyPipeline) -> AnyPipeline:
     """Make a small copy of `config`: few rows, short windows, tiny models, one format, no gates on quality.
 
     Args:
@@ -21,6 +23,10 @@ def shrink(config: PipelineConfig) -> PipelineConfig:
     Returns:
         A valid pipeline with the same sources, channels, scaler and kinds of model.
     """
+    return _shrink_activity(config) if isinstance(config, ActivityConfig) else _shrink_forecast(config)
+
+
+def _shrink_forecast(config: PipelineConfig) -> PipelineConfig:
     sections: dict[str, Any] = config.model_dump()
     sections["ingest"] |= dict.fromkeys(("first_rows", "newest_rows", "n_rows"), SMOKE_ROWS)
     sections["ingest"] |= {"n_assets": 1, "min_rows": 0}
@@ -52,6 +58,21 @@ def shrink(config: PipelineConfig) -> PipelineConfig:
         "gates": {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES},
     }
     return PipelineConfig.model_validate(sections)
+
+
+def _shrink_activity(config: ActivityConfig) -> ActivityConfig:
+    sections: dict[str, Any] = config.model_dump()
+    sections["ingest"] |= {"n_people": 5, "n_hours": 2.0}
+    sections["window"] |= {"n_folds": 3, "stride_s": config.window.length_s}
+    candidates = {
+        name: one | {"pretrain_epochs": min(one["pretrain_epochs"], 1), "n_epochs": 1}
+        for name, one in list(sections["train"]["candidates"].items())[:1]
+    }
+    sections["train"] |= {"candidates": candidates, "folds": 1}
+    sections["export"] |= {"variants": ("onnx-float32",), "n_calibration": 4, "n_golden": 2}
+    gates = {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES}
+    sections["benchmark"] |= {"n_warmup": 2, "n_timed": 20, "n_threads": (1,), "n_quality": 8, "gates": gates}
+    return ActivityConfig.model_validate(sections)
 
 
 def _tiny(candidate: dict[str, Any]) -> dict[str, Any]:

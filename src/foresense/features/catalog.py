@@ -9,6 +9,9 @@ from foresense.features.contexts import Family
 FEATURES: dict[str, str] = {  # name -> "module:function"; the module's VERSION changes when its numbers do
     "calendar": "foresense.features.calendar:calendar",
     "window_statistics": "foresense.features.window_statistics:window_statistics",
+    "wrist_statistics": "foresense.features.wrist:statistical",
+    "wrist_time": "foresense.features.wrist:time_of_day",
+    "wrist_topology": "foresense.features.wrist_topology:topological",
 }
 
 

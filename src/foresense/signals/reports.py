@@ -76,6 +76,8 @@ class FeaturesReport(Report):
     step_name: ClassVar[str] = "features"
     n_windows: int
     features: dict[str, dict[str, Any]]  # name -> {unit, family, min, mean, max, n_missing}
+    n_refused: int = 0  # windows of people that have no features; the reasons are in the table's manifest
+    ms_per_window: dict[str, float] = {}  # family -> its cost, windows in batches
 
 
 class TrainReport(Report):
@@ -91,6 +93,9 @@ class TrainReport(Report):
     timing: dict[str, float]
     candidates: dict[str, dict[str, Any]]  # every candidate with its validation and test numbers
     groups: dict[str, dict[str, Any]]  # the same, by group
+    per_class: dict[str, dict[str, Any]] = {}  # of what ships: class -> {precision, recall, f1, n}
+    smoothed: dict[str, Any] = {}  # the same scores after smoothing, where a pipeline smooths
+    people: dict[str, dict[str, Any]] = {}  # person -> {accuracy, macro_f1, n}
     outcomes: dict[str, dict[str, Any]] = {}  # of a fleet: asset -> {status, reason, model, test_mse, naive_mse, ...}
     beats_baselines: bool
     conclusion: str  # one sentence for people

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
 
 from foresense.sources.tables import SourceError
 
@@ -46,6 +48,8 @@ class RawSet:
         return {"set": self.name, "source": self.source, "licence": self.licence, "citation": self.citation}
 
 
+_WISDM = "github.com/Chrissi2802/WISDM---Biometric-time-series-data-classification"
+_WISDM_COMMIT = "09ef9890cee5d2f3e3b3f8ce31d246c9fe56b91f"
 _ETT_COMMIT = "1d16c8f4f943005d613b5bc962e9eeb06058cf07"
 
 SETS: dict[str, RawSet] = {
@@ -66,17 +70,36 @@ SETS: dict[str, RawSet] = {
 }
 
 
+@cache
+def _wisdm() -> RawSet:
+    """51 files, whose digests, sizes and names stand in a list beside this module."""
+    address = _WISDM.replace("github.com", "https://raw.githubusercontent.com") + f"/{_WISDM_COMMIT}/Datasets/train"
+    listed = Path(__file__).with_name("wisdm_watch_accel.sha256").read_text().splitlines()
+    return RawSet(
+        name="wisdm_watch_accel",
+        files=tuple(
+            RawFile(name=name, sha256=digest, n_bytes=int(n_bytes), address=f"{address}/{name}")
+            for digest, n_bytes, name in (line.split() for line in listed)
+        ),
+        source=f"{_WISDM}, Datasets/train/, commit {_WISDM_COMMIT}, unmodified",
+        licence="none stated there; the original data set is CC BY 4.0 (UCI Machine Learning Repository)",
+        citation="Weiss et al., Smartphone and Smartwatch-Based Biometrics Using Activities of Daily Living, 2019",
+    )
+
+
 def find_set(name: str) -> RawSet:
     """The known set called `name`.
 
     Raises:
         SourceError: no such set; the message names the nearest and all known ones.
     """
+    if name == "wisdm_watch_accel":
+        return _wisdm()
     if name not in SETS:
-        near = get_close_matches(name, list(SETS), n=1)
+        near = get_close_matches(name, [*SETS, "wisdm_watch_accel"], n=1)
         advice = f"; did you mean {near[0]!r}?" if near else ""
         raise SourceError(
-            f"no public data set {name!r}{advice} (known: {', '.join(sorted(SETS))}); "
+            f"no public data set {name!r}{advice} (known: {', '.join([*SETS, 'wisdm_watch_accel'])}); "
             f"put files of your own into data/raw/{name}/ and use the source 'csv' or 'parquet'"
         )
     return SETS[name]

@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from foresense.config import PipelineConfig, read_pipelines
+from foresense.config import AnyPipeline, PipelineConfig, read_pipelines
 from foresense.signals import Layout
 from foresense.steps.report import overview
 
@@ -17,15 +17,21 @@ def listing(layout: Layout) -> Table:
         table.add_row(
             name,
             config.ingest.raw or config.ingest.source,
-            f"{config.window.context} to {config.window.horizon}",
-            ", ".join(config.training.candidates),
+            _windows(config),
+            ", ".join((config.training if isinstance(config, PipelineConfig) else config.train).candidates),
             _last_result(layout, name, config),
             config.description,
         )
     return table
 
 
-def _last_result(layout: Layout, name: str, config: PipelineConfig) -> Text:
+def _windows(config: AnyPipeline) -> str:
+    if isinstance(config, PipelineConfig):
+        return f"{config.window.context} to {config.window.horizon}"
+    return f"{config.window.length_s:g} s"
+
+
+def _last_result(layout: Layout, name: str, config: AnyPipeline) -> Text:
     try:
         found = overview(layout, name)
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from foresense.config import STEPS, read_pipeline, read_stages
+from foresense.config import STEPS, read_any, read_stages
 from foresense.config.smoke import shrink
 from foresense.signals import Gate, Layout, Report, read_report
 from foresense.signals.reports import REPORTS
@@ -91,7 +91,7 @@ def overview(layout: Layout, pipeline: str) -> Overview:
         FileNotFoundError: nothing has run and nothing runs; says which command to give.
     """
     params = layout.project / "params.yaml"
-    config, stages = read_pipeline(params, pipeline), read_stages(params)
+    config, stages = read_any(params, pipeline), read_stages(params)
     steps = tuple(step for step in STEPS if pipeline in stages.get(step, ()))
     if layout.root != layout.project:
         steps, config = STEPS, shrink(config)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from foresense.config import STEPS, ConfigError, PipelineConfig, read_pipeline, read_stages
+from foresense.config import STEPS, ActivityConfig, AnyPipeline, ConfigError, PipelineConfig, read_any, read_stages
 from foresense.config.smoke import shrink
 from foresense.signals import Layout, Report
 from foresense.steps.frame import Profile, StepRun
@@ -26,19 +26,29 @@ FLEET_FUNCTION = "foresense.steps.train_fleet:train_fleet"
 AFRESH = ("--force", "--single-item")
 
 
-def run_step(run: StepRun, config: PipelineConfig) -> Report:
+def run_step(run: StepRun, config: AnyPipeline) -> Report:
     """Run one step with its own section of `config`, while nobody else runs it.
 
     Raises:
         ConfigError: unknown step.
         StepBusyError: another process runs the same step of the same pipeline.
     """
-    fleet = run.step == "train" and config.fleet is not None
-    module, _, function = (FLEET_FUNCTION if fleet else STEP_FUNCTIONS[run.step]).partition(":")
-    section = config.fleet if fleet else getattr(config, run.step)
+    module, _, function = function_of(run.step, config).partition(":")
+    if isinstance(config, PipelineConfig):
+        run = replace(run, engine=config.engine)
+        section = config.training if run.step == "train" else getattr(config, run.step)
+    else:
+        section = getattr(config, run.step)
     with only_one(run.layout.cache, run.step, run.pipeline):
-        report: Report = getattr(import_module(module), function)(replace(run, engine=config.engine), section)
+        report: Report = getattr(import_module(module), function)(run, section)
     return report
+
+
+def function_of(step: str, config: AnyPipeline) -> str:
+    """What runs `step` of this pipeline, as "module:function"."""
+    if isinstance(config, ActivityConfig):
+        return f"foresense.steps.{step}_activity:{step}_activity"
+    return FLEET_FUNCTION if step == "train" and config.fleet is not None else STEP_FUNCTIONS[step]
 
 
 def profile_of(pipeline: str) -> Profile:
@@ -52,7 +62,7 @@ def steps_of(project: Path, pipeline: str) -> tuple[str, ...]:
     Raises:
         ConfigError: the pipeline is in no list of `stages` in params.yaml.
     """
-    read_pipeline(project / "params.yaml", pipeline)
+    read_any(project / "params.yaml", pipeline)
     stages = read_stages(project / "params.yaml")
     steps = tuple(step for step in STEPS if pipeline in stages.get(step, ()))
     if not steps:
@@ -71,7 +81,7 @@ def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
     Yields:
         The report of each step when it ends.
     """
-    config = shrink(read_pipeline(project / "params.yaml", pipeline))
+    config = shrink(read_any(project / "params.yaml", pipeline))
     fetch_raw(project, config)
     scratch = project / "runs" / f"smoke-{pipeline}"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -93,7 +103,7 @@ def run_full(project: Path, pipeline: str, echo: Callable[[str], None], *, asset
         RuntimeError: DVC failed; says which command to repeat.
         ConfigError: `assets` for a pipeline that trains no fleet, or unknown ones.
     """
-    config = read_pipeline(project / "params.yaml", pipeline)
+    config = read_any(project / "params.yaml", pipeline)
     fetch_raw(project, config)
     steps = steps_of(project, pipeline)
     stages: list[tuple[str, tuple[str, ...]]] = [(f"{steps[-1]}@{pipeline}", ())]
@@ -108,9 +118,9 @@ def run_full(project: Path, pipeline: str, echo: Callable[[str], None], *, asset
             raise RuntimeError(f"dvc repro {stage} failed (exit code {code}); its last lines above say why")
 
 
-def _train_again(project: Path, pipeline: str, config: PipelineConfig, assets: Sequence[str]) -> None:
+def _train_again(project: Path, pipeline: str, config: AnyPipeline, assets: Sequence[str]) -> None:
     """Forget what became of `assets`, so that the next training takes them up again."""
-    if config.fleet is None:
+    if isinstance(config, ActivityConfig) or config.fleet is None:
         raise ConfigError(
             f"--asset: {pipeline} has no section `fleet`, and its step `train` takes up all its machines; run it "
             "without --asset"
@@ -121,12 +131,12 @@ def _train_again(project: Path, pipeline: str, config: PipelineConfig, assets: S
     forget(StepRun("train", pipeline, layout), assets)
 
 
-def reads_a_store(config: PipelineConfig) -> bool:
+def reads_a_store(config: AnyPipeline) -> bool:
     """Whether new samples can come without any file that DVC knows being another one."""
     return config.ingest.source == "store"
 
 
-def fetch_raw(project: Path, config: PipelineConfig) -> None:
+def fetch_raw(project: Path, config: AnyPipeline) -> None:
     """Bring the raw files that `config` reads, where they are known and not there yet."""
     name = config.ingest.raw
     raw = Layout(root=project, project=project).raw
@@ -139,7 +149,7 @@ def fetch_raw(project: Path, config: PipelineConfig) -> None:
 
 def fetch_raw_of(project: Path, pipeline: str) -> None:
     """Bring the raw files of `pipeline`, where they are known and not there yet."""
-    fetch_raw(project, read_pipeline(project / "params.yaml", pipeline))
+    fetch_raw(project, read_any(project / "params.yaml", pipeline))
 
 
 def stream(command: list[str], folder: Path, echo: Callable[[str], None]) -> int:
