@@ -31,12 +31,12 @@ FOLDERS = {
 SHARED = {"devices": "devices", "raw": "<raw>"}
 #: Where what each step may write stands; every other folder that it uses, it reads.
 WRITES = dict(zip(STEPS, [*FOLDERS, None], strict=True))
-#: Values of the key `task` whose steps are functions of their own, named `<step>_<task>`.
-TASKS = ("activity",)
+#: Values of the key `kind` whose steps are functions of their own, named `<step>_<kind>`.
+KINDS = ("activity",)
 #: A step receives its section; one that opens params.yaml itself would read what its stage does not declare.
 READS_PARAMS = ("read_any", "read_pipeline", "read_pipelines", "read_stages")
-#: Written only when there is something to say; an output of DVC has to be there always.
-SOMETIMES = {"ingest": {"refused.csv"}}
+#: Written only when there is something to say, or by one kind only; an output of DVC has to be there always.
+SOMETIMES = {"ingest": {"refused.csv"}, "benchmark": {"costs.png"}}
 #: What a pipeline without raw files depends on: the text of its source.
 TEXTS = {name: f"src/foresense/sources/{name}.py" for name in ("simulate", "store")}
 
@@ -77,14 +77,14 @@ class Entry:
 
 
 def _entries(step: str) -> list[Entry]:
-    """The functions of `step`: its own, that of a fleet, those of other tasks."""
+    """The functions of `step`: its own, that of a fleet, those of other kinds."""
     found = [Entry(step, step, step, f"{step.capitalize()}Config")]
     if step == "train":
         found.append(Entry(step, "train_fleet", "fleet", "FleetConfig"))
     found += [
-        Entry(step, name, step, f"{task.capitalize()}{step.capitalize()}Config")
-        for task in TASKS
-        if (name := f"{step}_{task}") in ENTRIES
+        Entry(step, name, step, f"{kind.capitalize()}{step.capitalize()}Config")
+        for kind in KINDS
+        if (name := f"{step}_{kind}") in ENTRIES
     ]
     return found
 
@@ -203,9 +203,9 @@ def _params_problems(params: dict[str, Any]) -> list[str]:
             for step in using
             if step not in sections and not (step == "train" and "fleet" in sections)
         ]
-        task = sections.get("task", "forecast")
+        kind = sections.get("kind", "forecast")
         for step in using:
-            entry = step if task == "forecast" else f"{step}_{task}"
+            entry = step if kind == "forecast" else f"{step}_{kind}"
             wanted = {"section": step, "code": entry} if step == "train" else {"code": entry}
             if step == "train" and "fleet" in sections:
                 wanted = {"section": "fleet", "code": "train_fleet"}

@@ -15,7 +15,7 @@ from tools.closure import Code
 
 STEPS = ("ingest", "window", "features", "train", "export", "benchmark")
 #: What has a digest: the function of each step, and that of `train` for a fleet.
-ENTRIES = (*STEPS, "train_fleet", "ingest_activity", "window_activity", "features_activity", "train_activity")
+ENTRIES = (*STEPS, "train_fleet", *(f"{step}_activity" for step in STEPS))
 PACKAGE = "foresense"
 #: Not part of any digest: they arrange and tell what others computed (reports, pictures, runs), and compute no number
 #: and no verdict themselves; else a new sentence in a report would train everything again.

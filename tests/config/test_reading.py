@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from foresense.config import STEPS, ConfigError, read_pipeline, read_pipelines
+from foresense.config import (
+    STEPS,
+    ActivityConfig,
+    ConfigError,
+    PipelineConfig,
+    read_any,
+    read_pipeline,
+    read_pipelines,
+)
 from foresense.config.reading import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -170,3 +178,43 @@ def test_the_asked_values_are_the_defaults_of_the_specification(tmp_path):
         0.1,
     )  # F-14, F-15, FX-4
     assert read.window.scaler == "minmax"  # F-19
+
+
+WRIST = """
+pipelines:
+  wrist:
+    kind: activity
+    description: two people
+    ingest: {source: wisdm, rate_hz: 20}
+    train: {candidates: {late: {network: {n_times: 0}}}}
+"""
+
+
+def test_a_pipeline_is_read_as_its_kind_asks(tmp_path):
+    path = write(tmp_path, WRIST)
+    assert isinstance(read_any(path, "wrist"), ActivityConfig)
+    assert isinstance(read_any(write(tmp_path, LATHE), "lathe"), PipelineConfig)
+    path = write(tmp_path, WRIST + LATHE.replace("\npipelines:\n", ""))
+    assert [found.kind for found in read_pipelines(path).values()] == ["activity", "forecast"]
+
+
+def test_what_forecasts_refuses_another_kind(tmp_path):
+    found = refusal(tmp_path, WRIST, "wrist")
+    assert found.endswith("'wrist' is of the kind 'activity'; this is for pipelines that forecast")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("kind: activity", "kind: dance", "pipelines.wrist.kind: no kind 'dance' (known: forecast, activity)"),
+        (
+            "n_times: 0",
+            "n_times: 5",
+            "train.candidates.late.network.n_times is 5, but features.families has no wrist_time",
+        ),
+        ("rate_hz: 20", "rate_hz: 0", "pipelines.wrist.ingest.rate_hz: Input should be greater than 0"),
+        ("rate_hz: 20", "rat_hz: 20", "pipelines.wrist.ingest.rat_hz: unknown key; did you mean 'rate_hz'?"),
+    ],
+)
+def test_every_rule_of_an_activity_speaks(tmp_path, right, wrong, message):
+    assert message in refusal(tmp_path, WRIST.replace(right, wrong), "wrist")

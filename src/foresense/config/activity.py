@@ -1,4 +1,4 @@
-"""The sections of a pipeline that says what a person is doing: `task: activity`."""
+"""The sections of a pipeline that says what a person is doing: `kind: activity`."""
 
 from typing import Literal, Self
 
@@ -84,17 +84,21 @@ class ActivityExportConfig(Section):
     n_golden: PositiveInt = 8
 
 
-class ActivityConfig(Section):
-    """A pipeline with `task: activity`: raw wrist acceleration in, a label every window out."""
+class ActivityBenchmarkConfig(BenchmarkConfig):
+    """Section `benchmark`: the same plan; gates of a classifier."""
 
-    task: Literal["activity"]
+
+class ActivityConfig(Section):
+    """A pipeline with `kind: activity`: raw wrist acceleration in, a label every window out."""
+
+    kind: Literal["activity"]
     description: str
     ingest: ActivityIngestConfig
     window: ActivityWindowConfig = ActivityWindowConfig()
     features: ActivityFeaturesConfig = ActivityFeaturesConfig()
     train: ActivityTrainConfig
     export: ActivityExportConfig = ActivityExportConfig()
-    benchmark: BenchmarkConfig = BenchmarkConfig()
+    benchmark: ActivityBenchmarkConfig = ActivityBenchmarkConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -247,7 +247,7 @@ class BenchmarkConfig(Section):
 class PipelineConfig(Section):
     """One entry under `pipelines:` in params.yaml: a pipeline that forecasts."""
 
-    task: Literal["forecast"] = "forecast"
+    kind: Literal["forecast"] = "forecast"
     description: str
     ingest: IngestConfig
     window: WindowConfig

@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 AnyPipeline = PipelineConfig | ActivityConfig
-#: Value of the key `task` to the shape of a pipeline; `forecast` where the key is absent.
-TASKS: dict[str, type[PipelineConfig] | type[ActivityConfig]] = {"forecast": PipelineConfig, "activity": ActivityConfig}
+#: Value of the key `kind` to the shape of a pipeline; `forecast` where the key is absent.
+KINDS: dict[str, type[PipelineConfig] | type[ActivityConfig]] = {"forecast": PipelineConfig, "activity": ActivityConfig}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -69,17 +69,17 @@ def read_pipeline(params: Path, pipeline: str) -> PipelineConfig:
     """Read the section of one pipeline that forecasts; the caller never sees the rest of the file.
 
     Raises:
-        ConfigError: unknown pipeline (with the nearest known name), one of another task, or one line for each problem
+        ConfigError: unknown pipeline (with the nearest known name), one of another kind, or one line for each problem
             of its section.
     """
     found = read_any(params, pipeline)
     if not isinstance(found, PipelineConfig):
-        raise ConfigError(f"{params}: {pipeline!r} is of the task {found.task!r}; this is for pipelines that forecast")
+        raise ConfigError(f"{params}: {pipeline!r} is of the kind {found.kind!r}; this is for pipelines that forecast")
     return found
 
 
 def read_any(params: Path, pipeline: str) -> AnyPipeline:
-    """Read the section of one pipeline of any task; the caller never sees the rest of the file.
+    """Read the section of one pipeline of any kind; the caller never sees the rest of the file.
 
     Raises:
         ConfigError: unknown pipeline (with the nearest known name), or one line for each problem of its section.
@@ -117,14 +117,14 @@ def read_stages(params: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _validated(name: str, section: Any) -> AnyPipeline | list[str]:
-    """The section as its task asks for it, or a line for each of its problems."""
-    task = section.get("task", "forecast") if isinstance(section, dict) else "forecast"
-    if task not in TASKS:
-        return [f"pipelines.{name}.task: no task {task!r} (known: {', '.join(TASKS)})"]
+    """The section as its kind asks for it, or a line for each of its problems."""
+    kind = section.get("kind", "forecast") if isinstance(section, dict) else "forecast"
+    if kind not in KINDS:
+        return [f"pipelines.{name}.kind: no kind {kind!r} (known: {', '.join(KINDS)})"]
     try:
-        return TASKS[task].model_validate(section)
+        return KINDS[kind].model_validate(section)
     except ValidationError as error:
-        return [f"pipelines.{name}.{line}" for line in problems_of(error, TASKS[task])]
+        return [f"pipelines.{name}.{line}" for line in problems_of(error, KINDS[kind])]
 
 
 def _pipeline_sections(params: Path) -> dict[str, Any]:

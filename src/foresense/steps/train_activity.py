@@ -162,6 +162,7 @@ def _judge(
     rival = max(RIVALS, key=lambda name: said[name].validation)
     truth, owners = data.labels[rows], data.owners[rows]
     sequences = data.windows.sequences[data.numbers[rows]] if data.windows.has_time else None
+
     def judge(predicted: np.ndarray) -> ClassScores:
         rng = np.random.default_rng(_SEED_OF_PEOPLE)
         return judge_classes(

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from foresense.export.verify import VerifyResult, verify_artefact
+from foresense.export.verify import SEAL, VerifyResult, verify_artefact
+from foresense.export.wrist_verify import verify_wrist_artefact
+from foresense.signals import file_sha256, read_json
 
 
 def verify(artefact: Path) -> VerifyResult:
@@ -19,14 +21,14 @@ def verify(artefact: Path) -> VerifyResult:
         ValueError: a manifest is not JSON.
     """
     if (artefact / "manifest.json").is_file():
-        return verify_artefact(artefact)
+        return _verify_one(artefact)
     folders = sorted(path.parent for path in artefact.glob("*/manifest.json"))
     if not folders:
         raise FileNotFoundError(
             f"{artefact}: no manifest.json in it or one folder below; run `foresense export <pipeline>` first, "
             "or give the folder of an artefact, exports/<pipeline>/<group>"
         )
-    results = [verify_artefact(folder) for folder in folders]
+    results = [_verify_one(folder) for folder in folders]
     without = sorted(path.name for path in artefact.iterdir() if path.is_dir() and path not in folders)
     return VerifyResult(
         artefact=artefact,
@@ -37,3 +39,13 @@ def verify(artefact: Path) -> VerifyResult:
             *(f"{name}: a folder without manifest.json" for name in without),
         ),
     )
+
+
+def _verify_one(folder: Path) -> VerifyResult:
+    """By what the artefact gives, a label or a forecast; one whose seal is broken is not looked into."""
+    path, seal = folder / "manifest.json", folder / SEAL
+    if seal.is_file() and seal.read_text() == f"{file_sha256(path)}  manifest.json\n":
+        manifest = read_json(path)
+        if isinstance(manifest, dict) and manifest.get("kind") == "activity":
+            return verify_wrist_artefact(folder, manifest)
+    return verify_artefact(folder)

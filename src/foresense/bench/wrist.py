@@ -1,0 +1,148 @@
+"""What an exported classifier of wrist windows is measured by: its session, its gates, its verdicts."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from foresense.bench.local import SOURCES
+from foresense.bench.measure import Plan
+from foresense.bench.reach import TIMEOUT_S, Work, read_answer
+from foresense.bench.verdict import ACCEPTED, LATENCY_NOISE, REJECTED
+from foresense.config import GateConfig
+from foresense.signals import Gate
+
+Facts = Mapping[str, Any]
+#: Share of the trained model's macro-F1 that an exported file may lose.
+MAX_QUALITY_DROP = 0.01
+
+#: gate -> (unit, its value from the facts of the variant that ships).
+GATES: dict[str, tuple[str, Callable[[Facts], float]]] = {
+    "size_mib": ("MiB", lambda facts: facts["size_mib"]),
+    "latency_ms_p50": ("ms", lambda facts: facts["latency_ms"]["p50"]),
+    "latency_ms_p95": ("ms", lambda facts: facts["latency_ms"]["p95"]),
+    "latency_ms_p99": ("ms", lambda facts: facts["latency_ms"]["p99"]),
+    "cold_start_ms": ("ms", lambda facts: facts["cold_start_ms"]),
+    "peak_rss_mib": ("MiB", lambda facts: facts["peak_rss_mib"]),
+    "macro_f1": ("1", lambda facts: facts["quality"]["macro_f1"]),
+    "quality_drop": ("1", lambda facts: facts["quality_drop"]),
+    "agreement_max_abs_error": ("logits", lambda facts: facts["agreement_max_abs_error"]),
+    "real_time_factor": ("1", lambda facts: facts["real_time_factor"]),
+}
+
+
+def require_known(names: Mapping[str, GateConfig]) -> None:
+    """Refuse a gate that nothing measures, before anything is measured.
+
+    Raises:
+        ValueError: names the nearest known gate, and all of them.
+    """
+    for name in names:
+        if name not in GATES:
+            near = get_close_matches(name, list(GATES), n=1)
+            advice = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"benchmark.gates: no gate {name!r}{advice} (known: {', '.join(GATES)})")
+
+
+def judge_gates(limits: Mapping[str, GateConfig], facts: Facts) -> list[Gate]:
+    """Judge one variant's facts."""
+    return [
+        Gate.judge(name, float(GATES[name][1](facts)), GATES[name][0], at_most=limit.at_most, at_least=limit.at_least)
+        for name, limit in limits.items()
+    ]
+
+
+def local_session(artefact: Path, windows: Path, held_out: list[str]) -> Work:
+    """A function that runs one request of `bench.wrist_worker` in a fresh process of this machine."""
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(SOURCES), *([inherited] if inherited else [])])
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        places = {"artefact": str(artefact.resolve()), "windows": str(windows.resolve()), "held_out": held_out}
+        done = subprocess.run(
+            [sys.executable, "-m", "foresense.bench.wrist_worker"],
+            input=json.dumps({**request, **places}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+            env={**os.environ, "PYTHONPATH": path, "FORESENSE_SPAWNED_S": repr(time.time())},
+        )
+        return read_answer(f"host: {request['file']}", done.returncode, done.stdout, done.stderr)
+
+    return work
+
+
+def measure_variants(work: Work, manifest: dict[str, Any], plan: Plan, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Measure every variant of an artefact, each in fresh processes, and judge it.
+
+    Args:
+        work: Runs one request in a fresh process.
+        manifest: The artefact's manifest.
+        plan: What to do.
+        evaluation: Of the model: its macro-F1 on the people held out.
+
+    Returns:
+        variant -> facts, with `verdict` and `reason`.
+
+    Raises:
+        ValueError: the measured file is not the one that the manifest describes.
+        WorkerError: a measuring process failed.
+    """
+    window_ms = manifest["length"] / manifest["rate_hz"] * 1000
+    runtimes: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for variant, described in manifest["variants"].items():
+        file = described["file"]
+        suffix = file.rpartition(".")[2]
+        if suffix not in runtimes:
+            runtimes[suffix] = work({"mode": "runtime", "file": file})
+        facts = work({"mode": "measure", "file": file, **asdict(plan)})
+        again = work({"mode": "digest", "file": file, "n_threads": plan.n_threads})
+        if facts["sha256"] != described["sha256"]:
+            raise ValueError(
+                f"{file}: measured a file with SHA-256 {facts['sha256']}, manifest.json says {described['sha256']}; "
+                "run `foresense export` again"
+            )
+        digest, golden_error = facts.pop("digest"), facts.pop("golden_max_abs_error")
+        found[variant] = {
+            **facts,
+            "size_mib": described["size_mib"],
+            "runtime_rss_mib": runtimes[suffix]["peak_rss_mib"],
+            "deterministic": digest == again["digest"],
+            "agreement_max_abs_error": max(golden_error, described["max_abs_error"]),
+            "window_ms": window_ms,
+            "real_time_factor": window_ms / facts["latency_ms"]["p95"],
+            "windows_per_s": 1000 / facts["latency_ms"]["p50"],
+        }
+    reference, label = evaluation["test"]["macro_f1"], "the model on all windows of the people held out"
+    floats = [facts["quality"]["macro_f1"] for name, facts in found.items() if name.endswith("-float32")]
+    if plan.n_quality is not None and floats:
+        reference, label = max(floats), "the float32 file on the same windows"
+    for name, facts in found.items():
+        facts["quality_reference"] = label
+        facts["quality_drop"] = 1 - facts["quality"]["macro_f1"] / reference if reference else 0.0
+        facts["verdict"], facts["reason"] = _judge(name, facts, found)
+    return found
+
+
+def _judge(name: str, facts: Facts, variants: Mapping[str, Facts]) -> tuple[str, str]:
+    reasons = []
+    p50 = facts["latency_ms"]["p50"]
+    peer = variants.get(f"{name.partition('-')[0]}-float32")
+    if peer is not None and p50 > peer["latency_ms"]["p50"] * (1 + LATENCY_NOISE):
+        reasons.append(f"slower than float32 ({p50:.3g} ms vs {peer['latency_ms']['p50']:.3g} ms)")
+    if not facts["quality_drop"] <= MAX_QUALITY_DROP:
+        f1 = facts["quality"]["macro_f1"]
+        reasons.append(f"quality drop {facts['quality_drop']:.2%} (macro-F1 {f1:.4f}), at most {MAX_QUALITY_DROP:.0%}")
+    if not facts["deterministic"]:
+        reasons.append("two processes gave different outputs for the same inputs")
+    if reasons:
+        return REJECTED, f"rejected: {'; '.join(reasons)}"
+    return ACCEPTED, f"accepted: quality drop {facts['quality_drop']:.2%}, {p50:.3g} ms"

@@ -1,0 +1,172 @@
+"""Measures one exported classifier in a fresh process: from a raw window in g to its label, stage by stage.
+
+A request comes as JSON on the standard input, the answer goes as one line of JSON to the standard output.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresense.bench.worker import SPAWNED, import_runtime, loaded_heavy, memory_mib, summary
+from foresense.export.label import open_features, open_network, shares, sibling
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do what `request["mode"]` says.
+
+    Args:
+        request: `mode`: `runtime` (memory of the bare runtime), `digest` (logits only) or `measure`; `artefact`, `file`
+            and `n_threads`; for `measure` also `windows` (folder), `held_out` (names), `n_warmup`, `n_timed` and
+            `n_quality`.
+
+    Raises:
+        ValueError: another mode.
+    """
+    folder = Path(request["artefact"])
+    file = folder / request["file"]
+    if request["mode"] == "runtime":
+        import_runtime(file.suffix)
+        return {"rss_mib": memory_mib("VmRSS"), "peak_rss_mib": memory_mib("VmHWM"), "heavy": loaded_heavy()}
+    if request["mode"] not in ("digest", "measure"):
+        raise ValueError(f"mode {request['mode']!r}: expected runtime, digest or measure")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+        raw, model = golden["raw"], golden["model"]
+    threads = [int(n) for n in request["n_threads"]]
+    if request["mode"] == "digest":
+        return {"digest": _digest(_logits(_labeller(folder, manifest, file, threads[0]), raw))}
+    return _measure(folder, manifest, file, raw, model, threads, request)
+
+
+def _labeller(folder: Path, manifest: dict[str, Any], file: Path, n_threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from one raw window (1, length, 3), g, to logits (1, n_classes)."""
+    features = open_features(folder, manifest["inputs"], manifest["rate_hz"])
+    network = open_network(file, n_threads)
+    return lambda window: network(features(window))
+
+
+def _measure(
+    folder: Path,
+    manifest: dict[str, Any],
+    file: Path,
+    raw: np.ndarray,
+    model: np.ndarray,
+    threads: list[int],
+    request: dict[str, Any],
+) -> dict[str, Any]:
+    import_runtime(file.suffix)
+    begun = time.perf_counter()
+    label = _labeller(folder, manifest, file, threads[0])
+    label(raw[:1])
+    load_ms = (time.perf_counter() - begun) * 1e3
+    cold_start_ms = (time.time() - float(os.environ[SPAWNED])) * 1e3
+    times_ms = _times_ms(label, raw, request["n_warmup"], request["n_timed"])
+    peak_rss_mib = memory_mib("VmHWM")
+    logits = _logits(label, raw)
+    sweep = {threads[0]: {**summary(times_ms), "n_timed": len(times_ms)}}
+    spread = 0.0
+    for n_threads in threads[1:]:
+        other = _labeller(folder, manifest, file, n_threads)
+        spread = max(spread, float(np.abs(_logits(other, raw) - logits).max()))
+        n_timed = max(1, request["n_timed"] // 4)
+        sweep[n_threads] = {**summary(_times_ms(other, raw, request["n_warmup"], n_timed)), "n_timed": n_timed}
+    return {
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "n_threads": threads[0],
+        "n_timed": len(times_ms),
+        "latency_ms": summary(times_ms),
+        "load_ms": round(load_ms, 3),
+        "cold_start_ms": round(cold_start_ms, 3),
+        "peak_rss_mib": peak_rss_mib,
+        "digest": _digest(logits),
+        "threads_max_abs_difference": spread,
+        "thread_sweep_ms": {str(n): row for n, row in sweep.items()},
+        "golden_max_abs_error": float(np.abs(logits - model).max()),
+        "golden_labels_agree": float(np.mean(logits.argmax(1) == model.argmax(1))),
+        "stages_ms": _stages(folder, manifest, file, threads[0], raw, request),
+        "heavy": loaded_heavy(),
+        "quality": _quality(label, Path(request["windows"]), set(request["held_out"]), request["n_quality"]),
+    }
+
+
+def _stages(
+    folder: Path, manifest: dict[str, Any], file: Path, n_threads: int, raw: np.ndarray, request: dict[str, Any]
+) -> dict[str, dict[str, float]]:
+    """What each stage from a raw window to a smoothed label costs, ms."""
+    rate_hz, warm, timed = manifest["rate_hz"], request["n_warmup"], request["n_timed"]
+    inputs = open_features(folder, manifest["inputs"], rate_hz)
+    found = {}
+    for name in manifest["inputs"]:
+        if name != "windows":
+            compute = open_features(folder, ["windows", name], rate_hz)
+            found[name] = summary(_times_ms(compute, raw, warm, timed))
+    network = open_network(file, n_threads)
+    ready = [inputs(raw[n : n + 1]) for n in range(len(raw))]
+    found["network"] = summary(_times_ms(lambda window: network(ready[0]), raw, warm, timed))
+    if manifest["smooths"]:
+        hmm = sibling(folder, "hmm")
+        smoother = hmm.Smoother(hmm.Hmm.from_json(json.loads((folder / "hmm.json").read_text())), lag=6)
+        given = shares(network(ready[0]))[0].astype(np.float64)
+        found["smoothing"] = summary(_times_ms(lambda window: smoother.step(given), raw, warm, timed))
+    return found
+
+
+def _quality(
+    label: Callable[[np.ndarray], np.ndarray], windows: Path, held_out: set[str], n: int | None
+) -> dict[str, float]:
+    """Macro-F1 and accuracy over the judged windows of the people held out; over `n` evenly spread ones where given."""
+    index = json.loads((windows / "index.json").read_text())
+    arrays = {
+        name: np.load(windows / f"{name}.npy", allow_pickle=False)
+        for name in ("starts", "labels", "owners", "is_apart")
+    }
+    samples = np.load(windows / "samples.npy", mmap_mode="r", allow_pickle=False)
+    own = np.isin(np.array(index["people"])[arrays["owners"]], sorted(held_out)) & arrays["is_apart"]
+    chosen = np.flatnonzero(own)
+    if n is not None and n < len(chosen):
+        chosen = chosen[np.linspace(0, len(chosen) - 1, n).round().astype(np.int64)]
+    if not len(chosen):
+        raise ValueError(f"{windows}: the people held out have no windows")
+    length = index["length"]
+    starts, truth = arrays["starts"][chosen], arrays["labels"][chosen]
+    given = np.array([int(label(np.array(samples[s : s + length], np.float64)[None]).argmax()) for s in starts])
+    k = len(index["classes"])
+    counts = np.bincount(truth * k + given, minlength=k * k).reshape(k, k)
+    asked = counts.sum(0) + counts.sum(1)
+    occurs = asked > 0
+    return {
+        "macro_f1": float((2 * counts.diagonal()[occurs] / asked[occurs]).mean()),
+        "accuracy": float(counts.trace() / counts.sum()),
+        "n_windows": len(chosen),
+    }
+
+
+def _times_ms(run: Callable[[np.ndarray], Any], raw: np.ndarray, n_warmup: int, n_timed: int) -> np.ndarray:
+    for number in range(n_warmup):
+        run(raw[number % len(raw)][None])
+    times_ns = []
+    for number in range(n_timed):
+        window = raw[number % len(raw)][None]
+        begun = time.perf_counter_ns()
+        run(window)
+        times_ns.append(time.perf_counter_ns() - begun)
+    return np.asarray(times_ns) / 1e6
+
+
+def _logits(label: Callable[[np.ndarray], np.ndarray], raw: np.ndarray) -> np.ndarray:
+    return np.concatenate([label(window[None]) for window in raw])
+
+
+def _digest(logits: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(logits).tobytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(answer(json.loads(sys.stdin.read()))) + "\n")

@@ -1,0 +1,130 @@
+"""Label a recording of a wrist: `python label.py recording.csv [variant]`; needs numpy and the variant's runtime.
+
+The CSV has a header with the channels of manifest.json and one row for each sample, oldest first, in g, at the rate
+that stands there. One line comes out for each window: its first row, its label, the share that the network gives it,
+and where the artefact smooths, the label in the course of the whole recording. A network that takes topology needs
+foresense with its extra 'topology' beside it; manifest.json says so.
+"""
+
+import csv
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def open_network(file: Path, n_threads: int = 1) -> Callable[[Arrays], np.ndarray]:
+    """Load a variant: a function from the inputs of one window, by name, float32, to logits (1, n_classes)."""
+    if file.suffix == ".onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = n_threads, 3
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        names = [taken.name for taken in session.get_inputs()]
+        return lambda inputs: np.asarray(session.run(["logits"], {name: inputs[name] for name in names})[0])
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(file), num_threads=n_threads)
+    interpreter.allocate_tensors()
+    runner = interpreter.get_signature_runner()
+    taken, given = runner.get_input_details(), runner.get_output_details()["logits"]
+
+    def run(inputs: Arrays) -> np.ndarray:
+        found = np.asarray(runner(**{name: _in(inputs[name], taken[name]) for name in taken})["logits"])
+        if given["dtype"] != np.int8:
+            return found
+        scale, zero = given["quantization"]
+        return np.asarray((found - np.float32(zero)) * scale, np.float32)
+
+    return run
+
+
+def _in(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero = details["quantization"]
+    return np.asarray(np.clip(np.rint(values / scale) + zero, -128, 127), np.int8)
+
+
+def open_features(folder: Path, names: list[str], rate_hz: float) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Inputs of a network from windows (n, length, 3), g, computed by the files of the artefact.
+
+    Args:
+        folder: The artefact.
+        names: Of the inputs: `windows`, `statistics`, `topology`.
+        rate_hz: Of the samples.
+    """
+    statistical = sibling(folder, "statistical") if "statistics" in names else None
+
+    def compute(windows: np.ndarray) -> dict[str, np.ndarray]:
+        found = {"windows": windows.astype(np.float32)}
+        if statistical is not None:
+            found["statistics"] = statistical.statistical_features(windows, rate_hz).astype(np.float32)
+        if "topology" in names:
+            from foresense.features.topological import topological_features
+
+            found["topology"] = topological_features(windows, rate_hz).values.astype(np.float32)
+        return found
+
+    return compute
+
+
+def sibling(folder: Path, name: str) -> ModuleType:
+    """The module `<name>.py` of the artefact, by its file: another one of that name may be installed."""
+    spec = importlib.util.spec_from_file_location(f"artefact_{name}", folder / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"{folder / name}.py: not there; the artefact is not whole")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def shares(logits: np.ndarray) -> np.ndarray:
+    """(n, n_classes), rows adding up to 1."""
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    return found
+
+
+def main(arguments: list[str], folder: Path) -> None:
+    """Label a CSV file."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    channels, length, variants = manifest["channels"], manifest["length"], manifest["variants"]
+    if len(arguments) not in (1, 2) or (arguments[1:] and arguments[1] not in variants):
+        sys.exit(f"usage: label.py CSV [{' | '.join(variants)}]")
+    path, variant = arguments[0], (arguments[1:] or list(variants))[0]
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    missing = [name for name in channels if not rows or name not in rows[0]]
+    if missing or len(rows) < length:
+        sys.exit(f"{path}: needs columns {channels} and {length} rows; missing {missing}, found {len(rows)} rows")
+    samples = np.array([[float(row[name] or "nan") for name in channels] for row in rows])
+    windows = samples[: len(rows) // length * length].reshape(-1, length, len(channels))
+    if not np.isfinite(windows).all():
+        sys.exit(f"{path}: {int((~np.isfinite(windows)).sum())} values are not numbers")
+    inputs = open_features(folder, manifest["inputs"], manifest["rate_hz"])(windows)
+    network = open_network(folder / variants[variant]["file"])
+    logits = [network({name: rows[n : n + 1] for name, rows in inputs.items()}) for n in range(len(windows))]
+    given = shares(np.concatenate(logits))
+    classes, likely = manifest["classes"], given.argmax(axis=1)
+    columns = ["row", "label", "share"]
+    printed = [[n * length, classes[k], f"{given[n, k]:.4f}"] for n, k in enumerate(likely)]
+    if "hmm.json" in manifest["files"]:
+        hmm = sibling(folder, "hmm")
+        model = hmm.Hmm.from_json(json.loads((folder / "hmm.json").read_text()))
+        course = hmm.smooth(model, given, np.zeros(len(given), np.int64))
+        columns, printed = [*columns, "smoothed"], [[*row, classes[k]] for row, k in zip(printed, course, strict=True)]
+    csv.writer(sys.stdout).writerows([columns, *printed])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], Path(__file__).parent)

@@ -1,0 +1,93 @@
+"""Step `benchmark` of an activity pipeline: from a raw window to its label, in fresh processes; gates are judged."""
+
+import os
+from typing import Any
+
+from foresense.bench.gates import nothing_ships
+from foresense.bench.lock import measuring
+from foresense.bench.measure import NOISY_LOAD, Plan
+from foresense.bench.verdict import ACCEPTED, SHIPS
+from foresense.bench.wrist import judge_gates, local_session, measure_variants, require_known
+from foresense.config import ConfigError, read_device
+from foresense.config.activity import ActivityBenchmarkConfig
+from foresense.evaluate.class_plots import StageCost, plot_costs
+from foresense.signals import BenchmarkReport, read_json, write_json
+from foresense.steps.frame import StepRun
+from foresense.steps.window_activity import GROUP
+
+
+def benchmark_activity(run: StepRun, config: ActivityBenchmarkConfig) -> BenchmarkReport:
+    """Measure the artefact on this machine and judge what ships; succeeds even when gates fail.
+
+    What ships is the fastest accepted variant that passes every gate; where none does, the fastest accepted one.
+    Accepted means: not slower than float32 of its format, at most 1 % of the model's macro-F1 lost on the people held
+    out, equal outputs in two processes.
+
+    Args:
+        run: The step that is running.
+        config: The plan, the device and the gates.
+
+    Raises:
+        ValueError: an unknown gate; an artefact that changed after its export.
+        ConfigError: no such device, or one that is not this machine.
+        FileNotFoundError: windows or artefact are absent; says which command writes them.
+        WorkerError: a measuring process failed.
+    """
+    from foresense.tracking import attach_to_model
+
+    require_known(config.gates)
+    device = read_device(run.layout.devices, config.device)
+    if device.reach != "local":
+        raise ConfigError(
+            f"benchmark.device: {device.name} is reached by {device.reach}; a classifier is measured on this machine "
+            "only: set device: host"
+        )
+    artefact = run.paths.exports / GROUP
+    if not (artefact / "manifest.json").is_file():
+        raise FileNotFoundError(f"{artefact / 'manifest.json'}: not there; run `foresense export {run.pipeline}` first")
+    manifest, evaluation = read_json(artefact / "manifest.json"), read_json(artefact / "evaluation.json")
+    plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
+    with measuring():
+        load = os.getloadavg()[0]
+        work = local_session(artefact, run.paths.windows / GROUP, evaluation["held_out"])
+        variants = measure_variants(work, manifest, plan, evaluation)
+    ships = _choose(variants, config)
+    if ships is not None:
+        variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
+    gates = judge_gates(config.gates, variants[ships]) if ships is not None else [nothing_ships()]
+    headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
+    tracked: dict[str, float] = {}
+    pictures = []
+    if ships is not None:
+        facts = variants[ships]
+        headline |= {f"latency_ms_{name}": round(facts["latency_ms"][name], 3) for name in ("p50", "p95")}
+        headline |= {name: facts[name] for name in ("size_mib", "peak_rss_mib", "cold_start_ms", "quality_drop")}
+        headline |= {name: facts["quality"][name] for name in ("macro_f1", "accuracy")}
+        tracked = {f"benchmark/{name}": float(value) for name, value in headline.items() if name != "ships"}
+        stages = [StageCost(name, cost["p50"], cost["p95"]) for name, cost in facts["stages_ms"].items()]
+        title = f"{run.pipeline}: one window of {facts['window_ms'] / 1000:g} s to its label, {ships}"
+        pictures.append(run.paths.reports / "costs.png")
+        plot_costs(pictures[0], title, stages)
+    write_json(run.paths.reports / "metrics_edge.json", headline)
+    return run.finish(
+        BenchmarkReport,
+        data_sha256=manifest["data_sha256"],
+        mlflow_run_id=attach_to_model(
+            run.layout, run.pipeline, manifest["model_sha256"], metrics=tracked, artifacts=pictures
+        ),
+        device=device.name,
+        plan={**plan.described(), "load_1min_before": round(load, 2), "noisy": load > NOISY_LOAD},
+        variants=variants,
+        groups={GROUP: variants},
+        ships=ships,
+        gates=gates,
+    )
+
+
+def _choose(variants: dict[str, dict[str, Any]], config: ActivityBenchmarkConfig) -> str | None:
+    accepted = sorted(
+        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
+        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
+    )
+    passing = [name for name in accepted if all(gate.passed for gate in judge_gates(config.gates, variants[name]))]
+    return next(iter([*passing, *accepted]), None)

@@ -1,0 +1,105 @@
+"""Step `export` of an activity pipeline: every format, agreement with the model, the artefact."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from foresense.config.activity import ActivityExportConfig
+from foresense.evaluate import hmm
+from foresense.export import format_of
+from foresense.export.quiet import quieted
+from foresense.export.wrist_artefact import WristOrigin, build_wrist_artefact
+from foresense.models import model_sha256
+from foresense.models.classifiers import load_classifier
+from foresense.signals import ExportReport, read_json, replaced_folder
+from foresense.signals.labelled import LabelledWindows, open_labelled_windows
+from foresense.steps.frame import StepRun
+from foresense.steps.window_activity import GROUP
+
+
+def export_activity(run: StepRun, config: ActivityExportConfig) -> ExportReport:
+    """Build `exports/<pipeline>/people/`, and write the report.
+
+    Windows of people that were not held out calibrate and prove the files.
+
+    Args:
+        run: The step that is running.
+        config: Which variants, and how many windows calibrate and prove them.
+
+    Raises:
+        ValueError: no such variant; or a model that is not the one that was evaluated.
+        ExportError: not one variant could be made.
+        FileNotFoundError: windows or models are absent; says which command writes them.
+    """
+    from foresense.tracking import attach_to_model
+
+    for variant in config.variants:
+        format_of(variant)
+    windows = open_labelled_windows(run.paths.windows / GROUP)
+    data_sha256 = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
+    folder = run.paths.models / GROUP
+    model, classes = load_classifier(folder)
+    evaluation = read_json(folder / "evaluation.json")
+    found = model_sha256(folder)
+    if evaluation["model_sha256"] != found:
+        raise ValueError(
+            f"{folder}: evaluation.json is about weights {evaluation['model_sha256'][:12]}, model.safetensors is "
+            f"{found[:12]}; run `foresense train {run.pipeline}` again"
+        )
+    smoothing = folder / "hmm.json"
+    origin = WristOrigin(
+        pipeline=run.pipeline,
+        data_sha256=data_sha256,
+        model_sha256=found,
+        evaluation=evaluation,
+        classes=classes,
+        channels=windows.channels,
+        rate_hz=windows.rate_hz,
+        smoothing=read_json(smoothing) if smoothing.is_file() else None,
+        hmm_code=Path(hmm.__file__).read_bytes(),
+    )
+    chosen = windows.gather(_calibration(windows, set(evaluation["held_out"]), config.n_calibration))
+    with (
+        tempfile.TemporaryDirectory(prefix="foresense-export-") as scratch,
+        replaced_folder(run.paths.exports) as beside,
+        quieted(),
+    ):
+        (beside / GROUP).mkdir()
+        built = build_wrist_artefact(
+            beside / GROUP,
+            model,
+            chosen.astype(np.float64),
+            origin,
+            Path(scratch),
+            variants=config.variants,
+            n_golden=config.n_golden,
+        )
+    run_id = attach_to_model(
+        run.layout,
+        run.pipeline,
+        found,
+        metrics={
+            f"export/{variant}/{name}": float(facts[name])
+            for variant, facts in built.variants.items()
+            for name in ("size_mib", "max_abs_error")
+        },
+        artifacts=[run.paths.exports / GROUP / "manifest.json"],
+    )
+    return run.finish(
+        ExportReport,
+        data_sha256=data_sha256,
+        mlflow_run_id=run_id,
+        variants={variant: {"group": GROUP, **facts} for variant, facts in built.variants.items()},
+        groups={GROUP: built.variants},
+        refused=built.refused,
+        models={GROUP: found},
+    )
+
+
+def _calibration(windows: LabelledWindows, held_out: set[str], n: int) -> np.ndarray:
+    """(n,), int64: windows of people that were not held out, evenly spread over the classes."""
+    names = np.array(windows.people)[windows.owners]
+    allowed = np.flatnonzero(~np.isin(names, sorted(held_out)) & windows.is_apart)
+    ordered = allowed[np.argsort(windows.labels[allowed], kind="stable")]
+    return ordered[np.unique(np.linspace(0, len(ordered) - 1, min(n, len(ordered))).round().astype(np.int64))]
