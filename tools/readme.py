@@ -13,7 +13,8 @@ from foresense.steps.train_report import certainty
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results: written by `python -m tools.readme` -->", "<!-- end of results -->"
-SHOWN = ("oil", "oil-paper", "plant")  # pipelines of which full results are committed
+SHOWN = ("oil", "oil-paper", "plant")  # pipelines that forecast, of which full results are committed
+SHOWN_PEOPLE = ("activity",)  # the same of pipelines of people
 
 
 class NotPresentableError(ValueError):
@@ -75,20 +76,55 @@ def results(root: Path) -> str:
                 else "none | - |"
             )
         )
-        for gate in [*train.gates, *benchmark.gates]:
-            unit = "" if gate.unit == "1" else f" {gate.unit}"
-            verdict = "PASS" if gate.passed else "**FAIL**"
-            gates.append(
-                f"| `{name}` | {gate.name} | {gate.comparison} {gate.target:g}{unit} | {gate.value:.4g} | "
-                f"{gate.headroom:+.0%} | {verdict} |"
-            )
+        gates += _gates(name, train, benchmark)
+    people = _people(root, gates)
     cpu = presentable(root, SHOWN[0])[1].environment
     note = (
         f"MSE in squared scaled units on the test part. Difference: MSE of the model minus that of its best "
         f"baseline on the same windows, 95 % interval by blocks; below 0 the model is surely better. Latency of one "
         f"forecast on one thread of {cpu.cpu}, {cpu.threads} threads."
     )
-    return "\n".join(["", *quality, "", note, "", *gates, "", ""])
+    return "\n".join(["", *quality, "", note, "", *people, "", *gates, "", ""])
+
+
+def _people(root: Path, gates: list[str]) -> list[str]:
+    """The table of pipelines of people; their gates are added to `gates`."""
+    lines = [
+        "| pipeline | data | ships | macro-F1 [95 % interval] | best rival | ahead | file | p95, raw window to label |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in SHOWN_PEOPLE:
+        train, benchmark = presentable(root, name)
+        description = read_pipelines(root / "params.yaml")[name].description
+        low, high = train.interval["macro_f1"]
+        found = train.groups["people"]["difference_to_best_rival"]
+        ahead, least, most = found["macro_f1"]
+        verdict = "yes" if train.beats_baselines else "**not surely**"
+        shipped = benchmark.variants[benchmark.ships] if benchmark.ships else None
+        file = (
+            f"{benchmark.ships}, {shipped['size_mib']:.1f} MiB | {shipped['latency_ms']['p95']:.1f} ms"
+            if shipped
+            else "none | -"
+        )
+        lines.append(
+            f"| `{name}` | {description} | {train.model['candidate']} | {train.test['macro_f1']:.3f} [{low:.3f}, "
+            f"{high:.3f}] | {found['rival']}: {train.baselines[found['rival']]['macro_f1']:.3f} | {verdict}; "
+            f"{ahead:+.3f} [{least:+.3f}, {most:+.3f}] | {file} |"
+        )
+        gates += _gates(name, train, benchmark)
+    return lines
+
+
+def _gates(name: str, train: TrainReport, benchmark: BenchmarkReport) -> list[str]:
+    lines = []
+    for gate in [*train.gates, *benchmark.gates]:
+        unit = "" if gate.unit == "1" else f" {gate.unit}"
+        verdict = "PASS" if gate.passed else "**FAIL**"
+        lines.append(
+            f"| `{name}` | {gate.name} | {gate.comparison} {gate.target:g}{unit} | {gate.value:.4g} | "
+            f"{gate.headroom:+.0%} | {verdict} |"
+        )
+    return lines
 
 
 def _beats(train: TrainReport) -> str:

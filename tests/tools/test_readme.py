@@ -20,7 +20,7 @@ from foresense.signals import (
     write_report,
 )
 from foresense.signals.reports import REPORTS
-from tools.readme import BEGIN, END, SHOWN, NotPresentableError, presentable, with_results
+from tools.readme import BEGIN, END, SHOWN, SHOWN_PEOPLE, NotPresentableError, presentable, with_results
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,8 +43,12 @@ def header(pipeline: str, step: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+RIVALS = ({"dlinear": {"mse": 0.2}, "last value": {"mse": 1.0}}, {"forest": {"macro_f1": 0.86}})
+PEOPLE = {"people": {"difference_to_best_rival": {"rival": "forest", "macro_f1": [0.01, -0.02, 0.04]}}}
+
+
 def project(folder: Path) -> Path:
-    for pipeline in SHOWN:
+    for pipeline in (*SHOWN, *SHOWN_PEOPLE):
         reports = folder / "reports" / pipeline
         write_report(reports, IngestReport(**header(pipeline, "ingest"), source="s", assets={}, findings=[]))
         write_report(reports, WindowReport(**header(pipeline, "window"), groups={}))
@@ -52,15 +56,15 @@ def project(folder: Path) -> Path:
         write_report(reports, features)
         train = TrainReport(
             **header(pipeline, "train"),
-            model={"candidates": {"a": "asked"}},
+            model={"candidates": {"a": "asked"}, "candidate": "late"},
             windows={},
-            test={"mse": 0.25},
-            interval={"mse": [0.2, 0.3]},
-            baselines={"dlinear": {"mse": 0.2}, "last value": {"mse": 1.0}},
+            test={"mse": 0.25, "macro_f1": 0.87},
+            interval={"mse": [0.2, 0.3], "macro_f1": [0.85, 0.89]},
+            baselines=RIVALS[pipeline in SHOWN_PEOPLE],
             per_channel={},
             timing={},
             candidates={},
-            groups={},
+            groups=PEOPLE if pipeline in SHOWN_PEOPLE else {},
             beats_baselines=False,
             conclusion="",
         )
@@ -95,6 +99,10 @@ def test_a_lost_comparison_and_a_failed_gate_are_shown_loudly(tmp_path: Path) ->
     assert "old" not in text
     assert "| asked | 0.2500 [0.2000, 0.3000] | dlinear: 0.2000 | **no** | onnx-int8, 1.5 MiB | 12 ms |" in text
     assert "| size_mib | <= 1 MiB | 1.5 | -50% | **FAIL** |" in text
+    people = (
+        "| late | 0.870 [0.850, 0.890] | forest: 0.860 | **not surely**; +0.010 [-0.020, +0.040] | onnx-int8, 1.5 MiB"
+    )
+    assert people in text
 
 
 @pytest.mark.parametrize(
