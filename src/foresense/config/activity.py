@@ -19,6 +19,7 @@ class ActivityIngestConfig(Section):
     found_unit: Literal["g", "m/s2"] = "g"  # of the values in the source; recordings are in g
     labels: str = "Walmsley2020"  # capture24 only: column of its label dictionary, without `label:`
     classes: tuple[str, ...] | None = None  # which labels are used, in this order; absent: all that are found
+    first_people: PositiveInt | None = None  # only so many, in the order of their names
     min_people: PositiveInt = 4  # fewer cannot be split
     n_people: PositiveInt = 12  # simulated only
     n_hours: PositiveFloat = 24.0  # simulated only

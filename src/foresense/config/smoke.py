@@ -62,7 +62,7 @@ def _shrink_forecast(config: PipelineConfig) -> PipelineConfig:
 
 def _shrink_activity(config: ActivityConfig) -> ActivityConfig:
     sections: dict[str, Any] = config.model_dump()
-    sections["ingest"] |= {"n_people": 5, "n_hours": 2.0}
+    sections["ingest"] |= {"first_people": 6, "n_people": 6, "n_hours": 16.0}  # a day shorter than that has no sleep
     sections["window"] |= {"n_folds": 3, "stride_s": config.window.length_s}
     candidates = {
         name: one | {"pretrain_epochs": min(one["pretrain_epochs"], 1), "n_epochs": 1}

@@ -3,7 +3,7 @@
 import csv
 import io
 import logging
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def ingest_activity(run: StepRun, config: ActivityIngestConfig) -> IngestReport:
     _write_refused(run.paths.reports / "refused.csv", found.refusals)
     for finding in found.findings:
         LOG.warning("%s: %s, n = %d: %s", finding.asset or config.source, finding.kind, finding.n, finding.message)
-    people = found.labelled
+    people = replace(found.labelled, people=found.labelled.people[: config.first_people])
     _require_people(people, config)
     assets = {one.person: _facts(one, people) for one in people.people}
     write_labelled(

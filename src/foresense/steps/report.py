@@ -179,7 +179,7 @@ def _steps_table(found: Overview) -> Table:
 def _quality_table(train: dict[str, dict[str, dict[str, float]]]) -> Table:
     measured: dict[str, float] = dict(train["test"])  # type: ignore[arg-type]
     errors = [name for name in ("mse", "mae") if name in measured]
-    metrics = errors or [name for name in ("accuracy", "macro_f1", "cohen_kappa") if name in measured]
+    metrics: list[str] = [*errors] or [name for name in ("accuracy", "macro_f1", "cohen_kappa") if name in measured]
     title = "error on the test part (lower is better)" if errors else "people held out (higher is better)"
     table = Table(title=title, title_justify="left")
     table.add_column("model")
