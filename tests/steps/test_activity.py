@@ -43,6 +43,12 @@ CONFIG = ActivityConfig.model_validate(
                     "n_epochs": 2,
                     "batch_size": 64,
                 },
+                "wide": {
+                    "network": {"model": "cnn", "n_statistics": 0, "n_topology": 0, "n_times": 0, "fusion": "late"},
+                    "learning_rate": 3e-3,
+                    "n_epochs": 1,
+                    "batch_size": 64,
+                },
             },
             "smoothing": True,
         },
@@ -103,10 +109,16 @@ def test_the_report_has_rivals_intervals_and_both_scores(trained) -> None:
     assert report.test["macro_f1"] > 0.5  # chance is below 0.25
     low, high = report.interval["macro_f1"]
     assert low <= report.test["macro_f1"] <= high
-    assert report.smoothed["small"]["metrics"]["macro_f1"] > report.test["macro_f1"]  # dwell times are long
-    assert report.smoothed["small"]["transitions"]["n_people"] == 6
-    chosen = max(report.candidates, key=lambda name: report.candidates[name]["validation_macro_f1"])
-    assert (report.model["candidate"] == chosen) or chosen in report.baselines
+    assert report.smoothed["chosen"]["metrics"]["macro_f1"] > report.test["macro_f1"]  # dwell times are long
+    assert report.smoothed["chosen"]["transitions"]["n_people"] == 6
+    assert report.candidates["chosen"]["test"] == report.test
+    for fold in range(3):
+        by_name = {name: report.candidates[name]["validation_macro_f1"][fold] for name in ("small", "wide")}
+        assert fold in report.candidates[max(by_name, key=lambda name: by_name[name])]["chosen_in"]
+    found = report.groups["people"]["difference_to_best_rival"]
+    best = max(report.baselines, key=lambda name: report.baselines[name]["macro_f1"])
+    assert found["rival"] == best
+    assert found["macro_f1"][0] == pytest.approx(report.test["macro_f1"] - report.baselines[best]["macro_f1"])
     assert "people held out in turn" in report.conclusion
     for name in ("confusion.png", "f1-by-class.png", "metrics.png"):
         assert (layout.of(NAME).reports / "plots" / name).stat().st_size > 10_000
@@ -143,7 +155,7 @@ def test_a_training_that_was_killed_takes_up_what_was_finished(tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             train(layout)
     kept = sorted(path.name for path in layout.of(NAME).checkpoints.iterdir())
-    assert len(kept) == 3
+    assert len(kept) == 6
     calls: list[str] = []
     monkeypatch.setattr("foresense.steps.people_training.fit", lambda *_, **__: calls.append("trained"))
     report = train(layout)

@@ -11,7 +11,7 @@ from foresense.evaluate.classification import ClassScores
 from foresense.signals import Gate, TrainReport, write_bytes, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.people_data import Fold, PeopleData
-from foresense.steps.people_rivals import RIVALS
+from foresense.steps.people_rivals import CHOSEN, RIVALS
 from foresense.training import FitResult
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def people_report(
         time_gate: Minutes of the step, judged against the stated budget.
         **provenance: Fields of the report's header.
     """
-    best, rival = judged.scores[judged.best], judged.scores[judged.rival]
+    best, rival = judged.scores[CHOSEN], judged.scores[judged.rival]
     ahead = judged.difference["macro_f1"]
     wins = ahead.value >= config.margin and ahead.interval[0] > 0
-    shown = best if judged.smoothed is None else judged.smoothed[judged.best]
+    shown = best if judged.smoothed is None else judged.smoothed[CHOSEN]
     write_json(
         run.paths.reports / "metrics.json",
         {
@@ -60,13 +60,13 @@ def people_report(
     write_bytes(run.paths.reports / "loss.csv", _loss(fits).encode())
     _draw(run, data, judged)
     step_ms = [ms for found in fits.values() for one in found for ms in one.step_ms]
-    shipped = fits[judged.best][0]
+    shipped = fits[judged.choices[0]][0]
     return run.finish(
         TrainReport,
         **provenance,
         seed=config.seed,
         gates=[time_gate],
-        model={**evaluation["model"], "candidate": judged.best, "model_sha256": evaluation["model_sha256"]},
+        model={**evaluation["model"], "candidate": judged.choices[0], "model_sha256": evaluation["model_sha256"]},
         windows={**evaluation["windows"], "judged": len(judged.rows)},
         test=best.metrics,
         interval={name: list(bounds) for name, bounds in best.intervals.items()},
@@ -83,16 +83,16 @@ def people_report(
         },
         candidates={
             name: {
-                "validation_macro_f1": judged.said[name].validation,
+                "validation_macro_f1": list(judged.said[name].macro_f1),
                 "test": judged.scores[name].metrics,
                 "best_epochs": [one.best_epoch for one in fits.get(name, ())],
-                "ships": name == judged.best,
+                "chosen_in": [number for number, choice in enumerate(judged.choices) if choice == name],
             }
             for name in judged.said
         },
         groups={
             "people": {
-                "candidate": judged.best,
+                "candidate": judged.choices[0],
                 "model_sha256": evaluation["model_sha256"],
                 "held_out": evaluation["held_out"],
                 "n_folds": len(folds),
@@ -121,9 +121,7 @@ def _conclusion(
     low, high = best.intervals["macro_f1"]
     ahead = judged.difference["macro_f1"]
     verdict = (
-        f"the network {judged.best} beats the best rival"
-        if wins
-        else f"THE NETWORK {judged.best.upper()} IS NOT SURELY {margin:g} AHEAD OF THE BEST RIVAL"
+        "the network beats the best rival" if wins else f"THE NETWORK IS NOT SURELY {margin:g} AHEAD OF THE BEST RIVAL"
     )
     smoothed = f", smoothed {shown.metrics['macro_f1']:.3f}" if judged.smoothed is not None else ""
     return (
@@ -136,16 +134,16 @@ def _conclusion(
 def _draw(run: StepRun, data: PeopleData, judged: "Judged") -> None:
     plots = run.paths.reports / "plots"
     classes = data.windows.classes
-    best = judged.scores[judged.best]
-    matrices = {judged.best: np.array(best.confusion), judged.rival: np.array(judged.scores[judged.rival].confusion)}
+    best = judged.scores[CHOSEN]
+    matrices = {"network": np.array(best.confusion), judged.rival: np.array(judged.scores[judged.rival].confusion)}
     if judged.smoothed is not None:
-        matrices = {"raw": np.array(best.confusion), "smoothed": np.array(judged.smoothed[judged.best].confusion)}
+        matrices = {"raw": np.array(best.confusion), "smoothed": np.array(judged.smoothed[CHOSEN].confusion)}
     plot_confusions(
         plots / "confusion.png", f"{run.pipeline}: {best.n_people} people held out in turn", classes, matrices
     )
-    shown = {name: judged.scores[name] for name in (judged.best, *(name for name in RIVALS if name != "majority"))}
+    shown = {"network": best, **{name: judged.scores[name] for name in RIVALS if name != "majority"}}
     if judged.smoothed is not None:
-        shown |= {f"{name}, smoothed": one for name, one in judged.smoothed.items()}
+        shown |= {f"{'network' if name == CHOSEN else name}, smoothed": one for name, one in judged.smoothed.items()}
     by_class = {
         name: Bars(
             np.array([scores.per_class[each].f1 for each in classes]),

@@ -7,6 +7,8 @@ from foresense.steps.people_data import Fold, PeopleData
 
 #: Names of the rivals, in the order in which they are shown.
 RIVALS = ("majority", "forest", "boosting")
+#: What is judged beside them: in each fold, the network that was chosen there.
+CHOSEN = "chosen"
 N_TREES = 300
 
 

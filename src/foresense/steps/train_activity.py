@@ -1,4 +1,4 @@
-"""Step `train` of an activity pipeline: groups of people are held out in turn; what is best on validation ships."""
+"""Step `train` of an activity pipeline: groups of people are held out in turn; who chooses is never held out."""
 
 import logging
 import shutil
@@ -18,7 +18,7 @@ from foresense.signals import Gate, TrainReport, read_json, replaced_folder, tre
 from foresense.steps.frame import StepRun, code_digest, git_commit
 from foresense.steps.people_data import Fold, PeopleData, fold_of, read_people
 from foresense.steps.people_report import people_report
-from foresense.steps.people_rivals import RIVALS, rival_probabilities
+from foresense.steps.people_rivals import CHOSEN, RIVALS, rival_probabilities
 from foresense.steps.people_training import TrainedClassifier, train_classifier
 from foresense.steps.window_activity import GROUP
 from foresense.training.wrist import macro_f1_and_kappa
@@ -29,20 +29,22 @@ _SEED_OF_PEOPLE = 20_240_304  # of the bootstrap: intervals are a function of th
 
 @dataclass(frozen=True, eq=False)
 class Said:
-    """What one candidate or rival says of everyone held out.
+    """What one candidate or rival says.
 
     Attributes:
-        validation: Macro-F1 on the people that choose, mean over the folds.
-        test: (n, n_classes) of all people held out, folds one after the other.
+        validation: For each fold, (k, n_classes) of the people that choose.
+        test: For each fold, (k, n_classes) of the people held out.
+        macro_f1: For each fold, of `validation`.
     """
 
-    validation: float
-    test: np.ndarray
+    validation: tuple[np.ndarray, ...]
+    test: tuple[np.ndarray, ...]
+    macro_f1: tuple[float, ...]
 
     @property
     def classes(self) -> np.ndarray:
-        """(n,), int64: the most likely class."""
-        return np.asarray(self.test.argmax(1))
+        """(n,), int64: the most likely class for everyone held out, folds one after the other."""
+        return np.asarray(np.concatenate(self.test).argmax(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +52,19 @@ class Judged:
     """What is known at the end of a training.
 
     Attributes:
-        rows: (n,), int64: rows of everyone held out, as in `Said.test`.
-        said: Candidate or rival -> what it says.
-        best: The candidate that ships: best on validation.
-        rival: The rival that is best on validation.
-        scores: Candidate or rival -> its scores.
-        difference: Metric -> best candidate minus that rival, by person.
-        smoothed: Scores of the best candidate and of the forest after smoothing; None where nothing smooths.
+        rows: (n,), int64: rows of everyone held out, as in `Said.classes`.
+        said: Candidate or rival -> what it says; CHOSEN -> in each fold, the candidate that was chosen there.
+        choices: For each fold, the candidate that is best on the people that choose; that of the first one ships.
+        rival: The rival that is best on the people held out: the hardest one to beat.
+        scores: Candidate, rival or CHOSEN -> its scores.
+        difference: Metric -> CHOSEN minus that rival, by person.
+        smoothed: Scores of CHOSEN and of the forest after smoothing; None where nothing smooths.
         hmm: What ships beside the first fold's model; None where nothing smooths.
     """
 
     rows: np.ndarray
     said: dict[str, Said]
-    best: str
+    choices: tuple[str, ...]
     rival: str
     scores: dict[str, ClassScores]
     difference: dict[str, Difference]
@@ -73,8 +75,8 @@ class Judged:
 def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
     """Train every candidate and rival with each group of people held out in turn, and judge all of them on those.
 
-    What ships is the candidate with the best mean macro-F1 over the people that choose, as it was trained in the first
-    fold; each person is tested once, by models that have not seen the person. The people held out choose nothing.
+    In each fold the people that choose pick a candidate by macro-F1, and that one is judged on the people held out. So
+    each person is tested once, by a model that was neither trained on the person nor chosen by it. The first one ships.
 
     Args:
         run: The step's run.
@@ -109,7 +111,7 @@ def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
         trained = _train_all(data, folds, config, run.paths.checkpoints, made_from)
         judged = _judge(data, folds, config, trained)
         with replaced_folder(run.paths.models) as models:
-            evaluation = _ship(models / GROUP, data, folds[0], judged, trained[judged.best][0])
+            evaluation = _ship(models / GROUP, data, folds[0], judged, trained[judged.choices[0]][0])
         gate = Gate.judge("training_min", round(run.elapsed_s() / 60, 2), "min", at_most=config.budget_min)
         report = people_report(
             run,
@@ -125,7 +127,7 @@ def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
         )
         mlflow_run.metrics(_flat(judged))
         mlflow_run.parameters(
-            {"candidate": judged.best, "n_folds": n_folds, "seed": config.seed, **evaluation["model"]}
+            {"candidate": judged.choices[0], "n_folds": n_folds, "seed": config.seed, **evaluation["model"]}
         )
         mlflow_run.tags({"model_sha256": evaluation["model_sha256"]})
         mlflow_run.dataset(run.pipeline, data_sha256)
@@ -158,8 +160,12 @@ def _judge(
     for name in RIVALS:
         LOG.info("rival: %s", name)
         said[name] = _said(data, folds, [rival_probabilities(data, fold, name, seed=config.seed) for fold in folds])
-    best = max(trained, key=lambda name: said[name].validation)
-    rival = max(RIVALS, key=lambda name: said[name].validation)
+    choices = tuple(_best({name: said[name].macro_f1[number] for name in trained}) for number in range(len(folds)))
+    said[CHOSEN] = Said(
+        validation=tuple(said[name].validation[number] for number, name in enumerate(choices)),
+        test=tuple(said[name].test[number] for number, name in enumerate(choices)),
+        macro_f1=tuple(said[name].macro_f1[number] for number, name in enumerate(choices)),
+    )
     truth, owners = data.labels[rows], data.owners[rows]
     sequences = data.windows.sequences[data.numbers[rows]] if data.windows.has_time else None
 
@@ -177,18 +183,19 @@ def _judge(
 
     smoothed, hmm = None, None
     if config.smoothing:
-        courses = {name: _smoothed(data, folds, rows, said[name]) for name in (best, "forest")}
-        smoothed = {name: judge(course) for name, course in courses.items()}
-        hmm = _hmm(data, rows, said[best], np.isin(rows, folds[0].test))
+        smoothed = {name: judge(_smoothed(data, folds, said[name])) for name in (CHOSEN, "forest")}
+        hmm = _hmm(data, folds[0], said[CHOSEN].validation[0])
+    scores = {name: judge(one.classes) for name, one in said.items()}
+    rival = _best({name: scores[name].metrics["macro_f1"] for name in RIVALS})
     return Judged(
         rows=rows,
         said=said,
-        best=best,
+        choices=choices,
         rival=rival,
-        scores={name: judge(one.classes) for name, one in said.items()},
+        scores=scores,
         difference=compare_classes(
             truth,
-            said[best].classes,
+            said[CHOSEN].classes,
             said[rival].classes,
             owners,
             n_classes=len(data.windows.classes),
@@ -199,37 +206,41 @@ def _judge(
     )
 
 
+def _best(scores: Mapping[str, float]) -> str:
+    return max(scores, key=lambda name: scores[name])
+
+
 def _said(data: PeopleData, folds: list[Fold], found: list[tuple[np.ndarray, np.ndarray]]) -> Said:
     n_classes = len(data.windows.classes)
-    chosen = [
-        macro_f1_and_kappa(data.labels[fold.validation], validation.argmax(1), n_classes)[0]
-        for fold, (validation, _) in zip(folds, found, strict=True)
-    ]
-    return Said(float(np.mean(chosen)), np.concatenate([test for _, test in found]))
+    return Said(
+        validation=tuple(validation for validation, _ in found),
+        test=tuple(test for _, test in found),
+        macro_f1=tuple(
+            macro_f1_and_kappa(data.labels[fold.validation], validation.argmax(1), n_classes)[0]
+            for fold, (validation, _) in zip(folds, found, strict=True)
+        ),
+    )
 
 
-def _hmm(data: PeopleData, rows: np.ndarray, said: Said, held_out: np.ndarray) -> Hmm:
-    """Counted on out-of-fold predictions of everyone but the people held out."""
-    others = ~held_out if not held_out.all() else held_out
-    order = np.flatnonzero(others)
-    order = order[np.argsort(data.numbers[rows[order]], kind="stable")]
+def _hmm(data: PeopleData, fold: Fold, validation: np.ndarray) -> Hmm:
+    """Counted on the people that choose: the model has not been trained on them, and they are not held out."""
     return fit_hmm(
-        said.test[order],
-        data.labels[rows[order]],
-        data.windows.sequences[data.numbers[rows[order]]],
+        validation,
+        data.labels[fold.validation],
+        data.windows.sequences[data.numbers[fold.validation]],
         classes=data.windows.classes,
         kind="categorical",
     )
 
 
-def _smoothed(data: PeopleData, folds: list[Fold], rows: np.ndarray, said: Said) -> np.ndarray:
-    """(n,), int64: courses of everyone held out, each fold by a model of transitions of the people of other folds."""
-    found = np.empty(len(rows), np.int64)
-    for fold in folds:
-        own = np.isin(rows, fold.test)
-        hmm = _hmm(data, rows, said, own)
-        found[own] = smooth(hmm, said.test[own], data.windows.sequences[data.numbers[rows[own]]])
-    return found
+def _smoothed(data: PeopleData, folds: list[Fold], said: Said) -> np.ndarray:
+    """(n,), int64: courses of everyone held out, folds one after the other."""
+    return np.concatenate(
+        [
+            smooth(_hmm(data, fold, validation), test, data.windows.sequences[data.numbers[fold.test]])
+            for fold, validation, test in zip(folds, said.validation, said.test, strict=True)
+        ]
+    )
 
 
 def _ship(folder: Path, data: PeopleData, fold: Fold, judged: Judged, shipped: TrainedClassifier) -> dict[str, Any]:
@@ -237,17 +248,16 @@ def _ship(folder: Path, data: PeopleData, fold: Fold, judged: Judged, shipped: T
     save_classifier(folder, shipped.model, classes=data.windows.classes)
     if judged.hmm is not None:
         write_json(folder / "hmm.json", judged.hmm.to_json())
-    own = np.isin(judged.rows, fold.test)
     n_classes = len(data.windows.classes)
     truth = data.labels[fold.test]
     of_fold = {
         name: dict(
-            zip(("macro_f1", "cohen_kappa"), macro_f1_and_kappa(truth, one.classes[own], n_classes), strict=True)
+            zip(("macro_f1", "cohen_kappa"), macro_f1_and_kappa(truth, one.test[0].argmax(1), n_classes), strict=True)
         )
         for name, one in judged.said.items()
     }
     evaluation = {
-        "candidate": judged.best,
+        "candidate": judged.choices[0],
         "model": {
             "name": shipped.model.config.model,  # type: ignore[union-attr]
             "n_parameters": sum(weight.numel() for weight in shipped.model.parameters()),
@@ -256,9 +266,9 @@ def _ship(folder: Path, data: PeopleData, fold: Fold, judged: Judged, shipped: T
         "model_sha256": model_sha256(folder),
         "held_out": [data.windows.people[owner] for owner in np.unique(data.owners[fold.test])],
         "windows": {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
-        "test": of_fold[judged.best],
+        "test": of_fold[judged.choices[0]],
         "baselines": {name: of_fold[name] for name in RIVALS},
-        "cross_validated": judged.scores[judged.best].metrics,
+        "cross_validated": judged.scores[CHOSEN].metrics,
     }
     write_json(folder / "evaluation.json", evaluation)
     return evaluation
@@ -266,7 +276,7 @@ def _ship(folder: Path, data: PeopleData, fold: Fold, judged: Judged, shipped: T
 
 def _flat(judged: Judged) -> dict[str, float]:
     """Metrics for MLflow, flat and named alike in every run."""
-    best = judged.scores[judged.best]
+    best = judged.scores[CHOSEN]
     flat = {f"test/{name}": value for name, value in best.metrics.items()}
     for name, (low, high) in best.intervals.items():
         flat |= {f"test/{name}_low": low, f"test/{name}_high": high}
