@@ -9,9 +9,15 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.reproduce import ROOT
 
+#: Key of an artifact -> the picture that it shows, and of what.
+PICTURES = {
+    "forecast": ("*-forecast.png", "Forecasts"),
+    "confusion": ("confusion.png", "Labels of the people held out"),
+}
+
 
 def publish(step: str, pipeline: str, project: Path = ROOT) -> None:
-    """Publish the report of `step`; with `train` the picture of its forecasts, with `benchmark` the gates."""
+    """Publish the report of `step`; with `train` a picture of its forecasts or labels, with `benchmark` the gates."""
     folder = project / "reports" / pipeline
     report: dict[str, Any] = json.loads((folder / f"{step}.json").read_text())
     create_table_artifact(key=f"{pipeline}-{step}", table=rows(report), description=f"Report of {step} of {pipeline}")
@@ -19,11 +25,12 @@ def publish(step: str, pipeline: str, project: Path = ROOT) -> None:
         create_table_artifact(
             key=f"{pipeline}-{step}-gates", table=gate_rows(report), description=f"Gates of {step} of {pipeline}"
         )
-    pictures = sorted((folder / "plots").glob("*-forecast.png")) if step == "train" else []
-    if pictures:
-        create_markdown_artifact(
-            key=f"{pipeline}-forecast", markdown=picture(pictures[0]), description=f"Forecasts of {pipeline}"
-        )
+    for key, (pattern, what) in PICTURES.items() if step == "train" else ():
+        pictures = sorted((folder / "plots").glob(pattern))
+        if pictures:
+            create_markdown_artifact(
+                key=f"{pipeline}-{key}", markdown=picture(pictures[0]), description=f"{what} of {pipeline}"
+            )
 
 
 def rows(report: dict[str, Any]) -> list[dict[str, str]]:
