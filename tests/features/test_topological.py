@@ -176,6 +176,7 @@ def test_units_follow_a_doubled_magnitude():
         np.testing.assert_allclose(twice[:, column], factor[UNITS[column]] * once[:, column], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_processes_give_the_same_bits():
     windows = gait(70)
     alone, many = (topological_features(windows, RATE_HZ, workers=workers) for workers in (1, 64))

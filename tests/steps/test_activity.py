@@ -143,6 +143,7 @@ def test_labels_of_the_people_held_out_reach_neither_weights_nor_choice(trained,
     assert again.test["macro_f1"] < report.test["macro_f1"] - 0.2  # the scores do see them
 
 
+@pytest.mark.long
 def test_a_training_that_was_killed_takes_up_what_was_finished(tmp_path, monkeypatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     layout = make(tmp_path)

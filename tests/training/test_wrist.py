@@ -112,7 +112,7 @@ class Leaking(Watched):
         return self.kept[-1] * 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "grows"), [(Watched, False), (Leaking, True)])
 def test_two_hundred_epochs_do_not_grow_memory(kind: type[Watched], grows: bool, tmp_path: Path) -> None:
     items = people(4, each=8, seed=0)
