@@ -174,7 +174,7 @@ def test_an_unknown_profile_is_refused(project, monkeypatch, capsys) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pipeline", ["plant", "oil"])
+@pytest.mark.parametrize("pipeline", ["plant", pytest.param("oil", marks=pytest.mark.long)])
 def test_a_smoke_run_passes_all_six_steps(pipeline: str, tmp_path: Path, request) -> None:
     if pipeline == "oil":
         request.getfixturevalue("real_data")

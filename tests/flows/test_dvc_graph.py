@@ -68,6 +68,7 @@ def test_changed_code_of_a_step_runs_that_step_and_equal_outputs_stop_the_rest(p
     assert project.started() == ["window@plant"]
 
 
+@pytest.mark.long
 def test_an_experiment_with_another_rate_reads_it_as_a_number(project) -> None:
     project.dvc("repro", "benchmark@oil")
     project.call("git", "add", "-A")
@@ -82,6 +83,7 @@ def test_an_experiment_with_another_rate_reads_it_as_a_number(project) -> None:
     assert "metrics.json" in project.dvc("metrics", "show")
 
 
+@pytest.mark.long
 def test_a_fresh_clone_pulls_data_and_weights_from_a_local_remote(project, tmp_path) -> None:
     project.dvc("remote", "add", "--default", "local", str(tmp_path / "remote"))
     project.dvc("add", "data/raw/ett")

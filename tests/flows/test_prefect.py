@@ -147,7 +147,7 @@ LONG = pytest.mark.long
 
 @pytest.mark.parametrize(
     "how",
-    ["cancel", pytest.param("kill the engine", marks=LONG), pytest.param("kill dvc", marks=LONG), "kill the worker"],
+    ["cancel", *(pytest.param(f"kill {what}", marks=LONG) for what in ("the engine", "dvc", "the worker"))],
 )
 def test_no_step_outlives_its_run_and_the_next_run_does_what_is_left(served: Served, how: str) -> None:
     project = served.project
@@ -226,6 +226,7 @@ def test_a_night_runs_every_task_in_order_and_saves_itself_as_an_experiment(serv
     assert "promoted" in artifacts["plant-promotion"]["data"]
 
 
+@LONG
 def test_a_second_start_of_the_same_night_waits_for_the_first(served: Served) -> None:
     second = served.start_worker()
     project = served.project

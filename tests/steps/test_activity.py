@@ -80,6 +80,7 @@ def train(layout: Layout) -> TrainReport:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, TrainReport, BenchmarkReport]:
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patched.setattr("foresense.steps.people_rivals.N_TREES", 20)
         layout = make(tmp_path_factory.mktemp("wrist"))
         report = train(layout)
         export_activity(StepRun("export", NAME, layout), CONFIG.export)

@@ -48,6 +48,7 @@ def _shrink_forecast(config: PipelineConfig) -> PipelineConfig:
             "from_shared": tuple(name for name in config.fleet.from_shared if name in candidates),
             "assets": "all",
             "min_rows": 0,
+            "dlinear": False,
         }
     sections["export"] |= {"variants": ("onnx-float32", "onnx-int8"), "n_calibration": 4, "n_golden": 2}
     sections["benchmark"] |= {
