@@ -18,10 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pasted(params: dict[str, Any], block: dict[str, Any]) -> dict[str, Any]:
-    """The file with the block in it: names are added to each list or mapping that is there already."""
+    """The file with the block in it: names are added to each mapping that is there already."""
     for step, names in block["stages"].items():
-        there = params["stages"][step]
-        params["stages"][step] = there | names if isinstance(names, dict) else [*there, *names]
+        params["stages"][step] |= names
     params["pipelines"] |= block["pipelines"]
     return params
 

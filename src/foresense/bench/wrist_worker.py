@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from foresense.bench.worker import SPAWNED, import_runtime, loaded_heavy, memory_mib, summary
+from foresense.bench.worker import (
+    SPAWNED,
+    SWEEP_SHARE,
+    digest_of,
+    import_runtime,
+    latencies_ms,
+    loaded_heavy,
+    memory_mib,
+    outputs_of,
+    summary,
+)
 from foresense.export.label import open_features, open_network, shares, sibling
 
 
@@ -41,7 +51,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         raw, model = golden["raw"], golden["model"]
     threads = [int(n) for n in request["n_threads"]]
     if request["mode"] == "digest":
-        return {"digest": _digest(_logits(_labeller(folder, manifest, file, threads[0]), raw))}
+        return {"digest": digest_of(outputs_of(_labeller(folder, manifest, file, threads[0]), raw))}
     return _measure(folder, manifest, file, raw, model, threads, request)
 
 
@@ -67,16 +77,16 @@ def _measure(
     label(raw[:1])
     load_ms = (time.perf_counter() - begun) * 1e3
     cold_start_ms = (time.time() - float(os.environ[SPAWNED])) * 1e3
-    times_ms = _times_ms(label, raw, request["n_warmup"], request["n_timed"])
+    times_ms = latencies_ms(label, raw, request["n_warmup"], request["n_timed"])
     peak_rss_mib = memory_mib("VmHWM")
-    logits = _logits(label, raw)
+    logits = outputs_of(label, raw)
     sweep = {threads[0]: {**summary(times_ms), "n_timed": len(times_ms)}}
     spread = 0.0
     for n_threads in threads[1:]:
         other = _labeller(folder, manifest, file, n_threads)
-        spread = max(spread, float(np.abs(_logits(other, raw) - logits).max()))
-        n_timed = max(1, request["n_timed"] // 4)
-        sweep[n_threads] = {**summary(_times_ms(other, raw, request["n_warmup"], n_timed)), "n_timed": n_timed}
+        spread = max(spread, float(np.abs(outputs_of(other, raw) - logits).max()))
+        n_timed = max(1, request["n_timed"] // SWEEP_SHARE)
+        sweep[n_threads] = {**summary(latencies_ms(other, raw, request["n_warmup"], n_timed)), "n_timed": n_timed}
     return {
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "n_threads": threads[0],
@@ -85,7 +95,7 @@ def _measure(
         "load_ms": round(load_ms, 3),
         "cold_start_ms": round(cold_start_ms, 3),
         "peak_rss_mib": peak_rss_mib,
-        "digest": _digest(logits),
+        "digest": digest_of(logits),
         "threads_max_abs_difference": spread,
         "thread_sweep_ms": {str(n): row for n, row in sweep.items()},
         "golden_max_abs_error": float(np.abs(logits - model).max()),
@@ -106,16 +116,20 @@ def _stages(
     for name in manifest["inputs"]:
         if name != "windows":
             compute = open_features(folder, ["windows", name], rate_hz)
-            found[name] = summary(_times_ms(compute, raw, warm, timed))
+            found[name] = summary(latencies_ms(_table(compute, name), raw, warm, timed))
     network = open_network(file, n_threads)
     ready = [inputs(raw[n : n + 1]) for n in range(len(raw))]
-    found["network"] = summary(_times_ms(lambda window: network(ready[0]), raw, warm, timed))
+    found["network"] = summary(latencies_ms(lambda window: network(ready[0]), raw, warm, timed))
     if manifest["smooths"]:
         hmm = sibling(folder, "hmm")
         smoother = hmm.Smoother(hmm.Hmm.from_json(json.loads((folder / "hmm.json").read_text())), lag=6)
         given = shares(network(ready[0]))[0].astype(np.float64)
-        found["smoothing"] = summary(_times_ms(lambda window: smoother.step(given), raw, warm, timed))
+        found["smoothing"] = summary(latencies_ms(lambda window: smoother.step(given), raw, warm, timed))
     return found
+
+
+def _table(compute: Callable[[np.ndarray], dict[str, np.ndarray]], name: str) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda window: compute(window)[name]
 
 
 def _quality(
@@ -146,26 +160,6 @@ def _quality(
         "accuracy": float(counts.trace() / counts.sum()),
         "n_windows": len(chosen),
     }
-
-
-def _times_ms(run: Callable[[np.ndarray], Any], raw: np.ndarray, n_warmup: int, n_timed: int) -> np.ndarray:
-    for number in range(n_warmup):
-        run(raw[number % len(raw)][None])
-    times_ns = []
-    for number in range(n_timed):
-        window = raw[number % len(raw)][None]
-        begun = time.perf_counter_ns()
-        run(window)
-        times_ns.append(time.perf_counter_ns() - begun)
-    return np.asarray(times_ns) / 1e6
-
-
-def _logits(label: Callable[[np.ndarray], np.ndarray], raw: np.ndarray) -> np.ndarray:
-    return np.concatenate([label(window[None]) for window in raw])
-
-
-def _digest(logits: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(logits).tobytes()).hexdigest()
 
 
 if __name__ == "__main__":
