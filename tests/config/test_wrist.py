@@ -75,7 +75,12 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         ({"d_model": 1, "n_heads": 1, "rope": False}, r"d_model \(1\) must be at least 2: the head has half of it"),
         ({**CNN, "n_times": 5}, r"a cnn takes no times, found n_times 5; set it to 0"),
         ({**CNN, "n_topology": 24}, r"a cnn has no tokens; set fusion to 'late', or n_statistics and n_topology to 0"),
-        ({**CNN, "checkpointing": True}, r"checkpointing is of a transformer's layers"),
+        ({**CNN, "checkpointing": True}, r"checkpointing is of a transformer's layers; leave it out for a cnn"),
+        ({**CNN, "model": "rocket", "n_times": 5}, r"a rocket takes no times, found n_times 5"),
+        (
+            {**CNN, "model": "rocket", "n_kernels": 12},
+            r"n_kernels \(12\) is not a multiple of 5: each of five dilations",
+        ),
     ],
 )
 def test_what_does_not_go_together_says_what_to_change(changes: dict[str, object], message: str) -> None:

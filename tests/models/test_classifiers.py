@@ -20,6 +20,7 @@ from foresense.models.classifiers import (
     standardise_by,
 )
 from foresense.models.wrist_cnn import WristCnn
+from foresense.models.wrist_rocket import WristRocket
 
 CLASSES = ("lying", "sitting", "walking", "running")
 EVERYTHING = {"window_length": 40, "patch_length": 8, "rate_hz": 10.0, "d_model": 16}
@@ -27,6 +28,7 @@ WAYS = {  # every classifier, with all the features it takes
     "transformer": {**EVERYTHING, "scaling": "training"},
     "transformer late": {**EVERYTHING, "model": "transformer", "fusion": "late"},
     "cnn": {**EVERYTHING, "model": "cnn", "fusion": "late", "n_times": 0, "scaling": "training"},
+    "rocket": {**EVERYTHING, "model": "rocket", "fusion": "late", "n_times": 0, "n_kernels": 10},
     "cnn bare": {**EVERYTHING, "model": "cnn", "n_statistics": 0, "n_topology": 0, "n_times": 0},
 }
 
@@ -39,6 +41,8 @@ def small(way: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     given |= {name: 7 + 3 * torch.randn(5, size) for name, size in sizes.items() if size}
     model = build_classifier(config, n_classes=len(CLASSES))
     standardise_by(model, **{name: values for name, values in given.items() if name != "times"})
+    if isinstance(model, WristRocket):
+        model.meet(given["windows"])
     return model.eval(), given
 
 

@@ -32,13 +32,19 @@ CONFIG = ActivityConfig.model_validate(
     {
         "kind": "activity",
         "description": "six people",
-        "ingest": {"source": "simulated_days", "rate_hz": 10, "n_people": 6, "n_hours": 16.0},
+        "ingest": {
+            "source": "simulated_days",
+            "rate_hz": 10,
+            "n_people": 6,
+            "n_hours": 16.0,
+            "time_zone": "Europe/Berlin",
+        },
         "window": {"length_s": 40.0, "stride_s": 40.0, "n_folds": 3},
         "features": {"families": ["wrist_statistics", "wrist_time"]},
         "train": {
             "candidates": {
                 "small": {
-                    "network": {"patch_length": 100, "d_model": 16, "n_layers": 1, "n_topology": 0, "n_times": 0},
+                    "network": {"patch_length": 100, "d_model": 16, "n_layers": 1, "n_topology": 0},
                     "learning_rate": 3e-3,
                     "n_epochs": 2,
                     "batch_size": 64,
@@ -81,6 +87,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, TrainRepo
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
         patched.setattr("foresense.steps.people_rivals.N_TREES", 20)
+        patched.setattr("foresense.steps.people_rivals.MAX_BINS", 15)  # scikit-learn takes 10 s to bin weighted rows
         layout = make(tmp_path_factory.mktemp("wrist"))
         report = train(layout)
         export_activity(StepRun("export", NAME, layout), CONFIG.export)
@@ -183,10 +190,13 @@ def test_the_artefact_labels_a_recording_by_itself(trained, tmp_path) -> None:
     layout, _, _ = trained
     artefact = layout.of(NAME).exports / "people"
     with np.load(artefact / "golden.npz") as golden:
-        raw, labels = golden["raw"], golden["labels"]
+        raw, labels, begun_s = golden["raw"], golden["labels"], golden["begun_s"]
     path = tmp_path / "recording.csv"
+    ms = 1000 * begun_s[:, None] + 100 * np.arange(raw.shape[1])
+    times = np.datetime_as_string(ms.ravel().astype("datetime64[ms]"), timezone="UTC")
+    columns = zip(times, *raw.reshape(-1, 3).T.tolist(), strict=True)
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([["x", "y", "z"], *raw.reshape(-1, 3).tolist()])
+        csv.writer(file).writerows([["time", "x", "y", "z"], *columns])
     without = "import runpy, sys; sys.modules['foresense'] = None; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
     done = subprocess.run(
         [sys.executable, "-c", without, str(artefact / "label.py"), str(path)],
@@ -205,7 +215,7 @@ def test_the_artefact_labels_a_recording_by_itself(trained, tmp_path) -> None:
         [sys.executable, str(artefact / "label.py"), str(short)], capture_output=True, text=True, check=False
     )
     assert failed.returncode == 1
-    assert "needs columns ['x', 'y', 'z'] and 400 rows; missing [], found 1 rows" in failed.stderr
+    assert "needs columns ['x', 'y', 'z', 'time'] and 400 rows; missing ['time'], found 1 rows" in failed.stderr
 
 
 def test_the_benchmark_measures_the_exported_file_from_raw_window_to_label(trained) -> None:
@@ -215,7 +225,7 @@ def test_the_benchmark_measures_the_exported_file_from_raw_window_to_label(train
     assert facts["quality"]["macro_f1"] == pytest.approx(evaluation["test"]["macro_f1"], abs=0.01)
     assert facts["quality"]["n_windows"] == evaluation["windows"]["test"]
     assert facts["real_time_factor"] == pytest.approx(40_000 / facts["latency_ms"]["p95"])
-    assert set(facts["stages_ms"]) == {"statistics", "network", "smoothing"}
+    assert set(facts["stages_ms"]) == {"statistics", "times", "network", "smoothing"}
     assert facts["heavy"] == []
     assert [(gate.name, gate.passed) for gate in benchmark.gates] == [("real_time_factor", True)]
     assert (layout.of(NAME).reports / "costs.png").stat().st_size > 5_000

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from foresense.bench.worker import (
     outputs_of,
     summary,
 )
-from foresense.export.label import open_features, open_network, shares, sibling
+from foresense.export.label import Arrays, open_features, open_network, shares, sibling
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -48,45 +49,73 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"mode {request['mode']!r}: expected runtime, digest or measure")
     manifest = json.loads((folder / "manifest.json").read_text())
     with np.load(folder / "golden.npz", allow_pickle=False) as golden:
-        raw, model = golden["raw"], golden["model"]
+        raw = Raw(golden["raw"], golden["begun_s"])
+        model = golden["model"]
     threads = [int(n) for n in request["n_threads"]]
     if request["mode"] == "digest":
-        return {"digest": digest_of(outputs_of(_labeller(folder, manifest, file, threads[0]), raw))}
+        return {"digest": digest_of(outputs_of(_labeller(folder, manifest, file, threads[0], raw), raw.numbers))}
     return _measure(folder, manifest, file, raw, model, threads, request)
 
 
-def _labeller(folder: Path, manifest: dict[str, Any], file: Path, n_threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from one raw window (1, length, 3), g, to logits (1, n_classes)."""
-    features = open_features(folder, manifest["inputs"], manifest["rate_hz"])
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """Raw windows that are measured with.
+
+    Attributes:
+        windows: (n, length, 3), g.
+        begun_s: (n,), when each begins, seconds since 1970 UTC.
+    """
+
+    windows: np.ndarray
+    begun_s: np.ndarray
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(n,), int64."""
+        return np.arange(len(self.windows))
+
+
+def _inputs(folder: Path, manifest: dict[str, Any], names: list[str], raw: Raw) -> Callable[[np.ndarray], Arrays]:
+    """A function from numbers of raw windows to those inputs of the network."""
+    compute = open_features(folder, names, manifest["rate_hz"], manifest["time_zone"])
+    return lambda numbers: compute(raw.windows[numbers], raw.begun_s[numbers])
+
+
+def _labeller(
+    folder: Path, manifest: dict[str, Any], file: Path, n_threads: int, raw: Raw
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from the number of a raw window, (1,), to logits (1, n_classes)."""
+    features = _inputs(folder, manifest, manifest["inputs"], raw)
     network = open_network(file, n_threads)
-    return lambda window: network(features(window))
+    return lambda numbers: network(features(numbers))
 
 
 def _measure(
     folder: Path,
     manifest: dict[str, Any],
     file: Path,
-    raw: np.ndarray,
+    raw: Raw,
     model: np.ndarray,
     threads: list[int],
     request: dict[str, Any],
 ) -> dict[str, Any]:
     import_runtime(file.suffix)
     begun = time.perf_counter()
-    label = _labeller(folder, manifest, file, threads[0])
-    label(raw[:1])
+    label = _labeller(folder, manifest, file, threads[0], raw)
+    label(raw.numbers[:1])
     load_ms = (time.perf_counter() - begun) * 1e3
     cold_start_ms = (time.time() - float(os.environ[SPAWNED])) * 1e3
-    times_ms = latencies_ms(label, raw, request["n_warmup"], request["n_timed"])
+    times_ms = latencies_ms(label, raw.numbers, request["n_warmup"], request["n_timed"])
     peak_rss_mib = memory_mib("VmHWM")
-    logits = outputs_of(label, raw)
+    logits = outputs_of(label, raw.numbers)
     sweep = {threads[0]: {**summary(times_ms), "n_timed": len(times_ms)}}
     spread = 0.0
     for n_threads in threads[1:]:
-        other = _labeller(folder, manifest, file, n_threads)
-        spread = max(spread, float(np.abs(outputs_of(other, raw) - logits).max()))
+        other = _labeller(folder, manifest, file, n_threads, raw)
+        spread = max(spread, float(np.abs(outputs_of(other, raw.numbers) - logits).max()))
         n_timed = max(1, request["n_timed"] // SWEEP_SHARE)
-        sweep[n_threads] = {**summary(latencies_ms(other, raw, request["n_warmup"], n_timed)), "n_timed": n_timed}
+        took_ms = latencies_ms(other, raw.numbers, request["n_warmup"], n_timed)
+        sweep[n_threads] = {**summary(took_ms), "n_timed": n_timed}
     return {
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "n_threads": threads[0],
@@ -102,55 +131,59 @@ def _measure(
         "golden_labels_agree": float(np.mean(logits.argmax(1) == model.argmax(1))),
         "stages_ms": _stages(folder, manifest, file, threads[0], raw, request),
         "heavy": loaded_heavy(),
-        "quality": _quality(label, Path(request["windows"]), set(request["held_out"]), request["n_quality"]),
+        "quality": _quality(folder, manifest, file, threads[0], request),
     }
 
 
 def _stages(
-    folder: Path, manifest: dict[str, Any], file: Path, n_threads: int, raw: np.ndarray, request: dict[str, Any]
+    folder: Path, manifest: dict[str, Any], file: Path, n_threads: int, raw: Raw, request: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
     """What each stage from a raw window to a smoothed label costs, ms."""
-    rate_hz, warm, timed = manifest["rate_hz"], request["n_warmup"], request["n_timed"]
-    inputs = open_features(folder, manifest["inputs"], rate_hz)
+    numbers, warm, timed = raw.numbers, request["n_warmup"], request["n_timed"]
     found = {}
     for name in manifest["inputs"]:
         if name != "windows":
-            compute = open_features(folder, ["windows", name], rate_hz)
-            found[name] = summary(latencies_ms(_table(compute, name), raw, warm, timed))
+            compute = _inputs(folder, manifest, ["windows", name], raw)
+            found[name] = summary(latencies_ms(_table(compute, name), numbers, warm, timed))
     network = open_network(file, n_threads)
-    ready = [inputs(raw[n : n + 1]) for n in range(len(raw))]
-    found["network"] = summary(latencies_ms(lambda window: network(ready[0]), raw, warm, timed))
+    ready = _inputs(folder, manifest, manifest["inputs"], raw)(numbers[:1])
+    found["network"] = summary(latencies_ms(lambda _: network(ready), numbers, warm, timed))
     if manifest["smooths"]:
         hmm = sibling(folder, "hmm")
         smoother = hmm.Smoother(hmm.Hmm.from_json(json.loads((folder / "hmm.json").read_text())), lag=6)
-        given = shares(network(ready[0]))[0].astype(np.float64)
-        found["smoothing"] = summary(latencies_ms(lambda window: smoother.step(given), raw, warm, timed))
+        given = shares(network(ready))[0].astype(np.float64)
+        found["smoothing"] = summary(latencies_ms(lambda _: smoother.step(given), numbers, warm, timed))
     return found
 
 
-def _table(compute: Callable[[np.ndarray], dict[str, np.ndarray]], name: str) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda window: compute(window)[name]
+def _table(compute: Callable[[np.ndarray], Arrays], name: str) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda numbers: compute(numbers)[name]
 
 
 def _quality(
-    label: Callable[[np.ndarray], np.ndarray], windows: Path, held_out: set[str], n: int | None
+    folder: Path, manifest: dict[str, Any], file: Path, n_threads: int, request: dict[str, Any]
 ) -> dict[str, float]:
-    """Macro-F1 and accuracy over the judged windows of the people held out; over `n` evenly spread ones where given."""
+    """Macro-F1 and accuracy over judged windows of the people held out: all, or `n_quality` evenly spread ones."""
+    windows, held_out, n = Path(request["windows"]), sorted(request["held_out"]), request["n_quality"]
     index = json.loads((windows / "index.json").read_text())
     arrays = {
         name: np.load(windows / f"{name}.npy", allow_pickle=False)
-        for name in ("starts", "labels", "owners", "is_apart")
+        for name in ("starts", "labels", "owners", "times_ns", "is_apart")
     }
     samples = np.load(windows / "samples.npy", mmap_mode="r", allow_pickle=False)
-    own = np.isin(np.array(index["people"])[arrays["owners"]], sorted(held_out)) & arrays["is_apart"]
+    own = np.isin(np.array(index["people"])[arrays["owners"]], held_out) & arrays["is_apart"]
     chosen = np.flatnonzero(own)
     if n is not None and n < len(chosen):
         chosen = chosen[np.linspace(0, len(chosen) - 1, n).round().astype(np.int64)]
     if not len(chosen):
         raise ValueError(f"{windows}: the people held out have no windows")
-    length = index["length"]
-    starts, truth = arrays["starts"][chosen], arrays["labels"][chosen]
-    given = np.array([int(label(np.array(samples[s : s + length], np.float64)[None]).argmax()) for s in starts])
+    compute = open_features(folder, manifest["inputs"], manifest["rate_hz"], manifest["time_zone"])
+    network = open_network(file, n_threads)
+    begun_s, truth = arrays["times_ns"][chosen] // 10**9, arrays["labels"][chosen]
+    given = np.empty(len(chosen), np.int64)
+    for number, start in enumerate(arrays["starts"][chosen]):
+        window = np.array(samples[start : start + index["length"]], np.float64)[None]
+        given[number] = network(compute(window, begun_s[number : number + 1])).argmax()
     k = len(index["classes"])
     counts = np.bincount(truth * k + given, minlength=k * k).reshape(k, k)
     asked = counts.sum(0) + counts.sum(1)

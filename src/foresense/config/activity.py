@@ -1,6 +1,6 @@
 """The sections of a pipeline that says what a person is doing: `kind: activity`."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -56,6 +56,7 @@ class ActivityCandidateConfig(Section):
 
     network: WristModelConfig  # window_length, rate_hz and n_channels are those of the windows
     pretrain_epochs: NonNegativeInt = 0  # of masked patch reconstruction before, on the same training people
+    penalties: tuple[PositiveFloat, ...] = (30.0, 100.0, 300.0, 1000.0)  # of a rocket's weights; nothing below is its
     learning_rate: PositiveFloat = 1e-4
     schedule: Literal["constant", "onecycle", "cosine"] = "cosine"
     batch_size: PositiveInt = 32
@@ -100,6 +101,29 @@ class ActivityConfig(Section):
     train: ActivityTrainConfig
     export: ActivityExportConfig = ActivityExportConfig()
     benchmark: ActivityBenchmarkConfig = ActivityBenchmarkConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _networks_take_the_windows(cls, given: Any) -> Any:
+        """A network that says no size has that of the windows, so that its patches are checked against it."""
+        match given:
+            case {
+                "ingest": {"rate_hz": int() | float() as rate_hz},
+                "train": {"candidates": {**candidates}},
+                **others,
+            } if rate_hz > 0:
+                length_s = others.get("window", {}).get("length_s", ActivityWindowConfig().length_s)
+                if not isinstance(length_s, int | float):
+                    return given
+                sizes = {"window_length": round(length_s * rate_hz), "rate_hz": rate_hz}
+                filled = {
+                    name: {**one, "network": {**sizes, **one["network"]}}
+                    if isinstance(one, dict) and isinstance(one.get("network"), dict)
+                    else one
+                    for name, one in candidates.items()
+                }
+                return {**given, "train": {**given["train"], "candidates": filled}}
+        return given
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

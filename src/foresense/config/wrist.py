@@ -15,7 +15,7 @@ class WristModelConfig(Section):
     Values that are wrong alone and values that do not go together are reported in one error.
     """
 
-    model: Literal["transformer", "cnn"] = "transformer"
+    model: Literal["transformer", "cnn", "rocket"] = "transformer"
     window_length: PositiveInt = 1000  # samples
     rate_hz: float = Field(100.0, gt=0, allow_inf_nan=False)  # of those samples; changes no weight
     n_channels: PositiveInt = 3
@@ -25,6 +25,8 @@ class WristModelConfig(Section):
     n_times: Literal[5, 0] = 5
     fusion: Literal["tokens", "late"] = "tokens"  # statistics and topology come in as tokens, or at the head
     dropout: float = Field(0.3, ge=0, lt=1)
+    # of a rocket only
+    n_kernels: PositiveInt = 1500  # random ones, a fifth of them for each dilation
     # of a transformer only
     patch_length: PositiveInt = 100  # samples
     d_model: PositiveInt = 56
@@ -78,7 +80,7 @@ def _told(kind: Any, words: str) -> PydanticCustomError:
 
 def _whole_patches(section: WristModelConfig) -> str | None:
     length, patch = section.window_length, section.patch_length
-    if section.model == "cnn" or length % patch == 0:
+    if section.model != "transformer" or length % patch == 0:
         return None
     near = [size for size in range(1, length + 1) if length % size == 0]
     return (
@@ -89,7 +91,7 @@ def _whole_patches(section: WristModelConfig) -> str | None:
 
 def _even_heads(section: WristModelConfig) -> str | None:
     width, n_heads = section.d_model, section.n_heads
-    if section.model == "cnn":
+    if section.model != "transformer":
         return None
     if width % n_heads:
         return f"d_model ({width}) is not a multiple of n_heads ({n_heads})"
@@ -113,21 +115,29 @@ def _rotation_of_something(section: WristModelConfig) -> str | None:
     return None
 
 
-def _features_at_the_head_of_a_cnn(section: WristModelConfig) -> str | None:
-    if section.model == "cnn" and section.fusion == "tokens" and section.n_statistics + section.n_topology > 0:
-        return "a cnn has no tokens; set fusion to 'late', or n_statistics and n_topology to 0"
+def _features_at_the_head(section: WristModelConfig) -> str | None:
+    if section.model == "transformer" or section.fusion == "late":
+        return None
+    if section.n_statistics + section.n_topology > 0:
+        return f"a {section.model} has no tokens; set fusion to 'late', or n_statistics and n_topology to 0"
+    return None
+
+
+def _kernels_for_each_dilation(section: WristModelConfig) -> str | None:
+    if section.model == "rocket" and section.n_kernels % 5:
+        return f"n_kernels ({section.n_kernels}) is not a multiple of 5: each of five dilations has a fifth of them"
     return None
 
 
 def _times_in_a_transformer(section: WristModelConfig) -> str | None:
-    if section.model == "cnn" and section.n_times:
-        return f"a cnn takes no times, found n_times {section.n_times}; set it to 0"
+    if section.model != "transformer" and section.n_times:
+        return f"a {section.model} takes no times, found n_times {section.n_times}; set it to 0"
     return None
 
 
 def _checkpoints_of_layers(section: WristModelConfig) -> str | None:
-    if section.model == "cnn" and section.checkpointing:
-        return "checkpointing is of a transformer's layers; leave it out for a cnn"
+    if section.model != "transformer" and section.checkpointing:
+        return f"checkpointing is of a transformer's layers; leave it out for a {section.model}"
     return None
 
 
@@ -137,7 +147,8 @@ _RULES: tuple[tuple[frozenset[str], Callable[[WristModelConfig], str | None]], .
     (frozenset({"model", "d_model", "n_heads", "rope"}), _even_heads),
     (frozenset({"model", "d_model"}), _room_for_the_head),
     (frozenset({"rope", "global_tokens"}), _rotation_of_something),
-    (frozenset({"model", "fusion", "n_statistics", "n_topology"}), _features_at_the_head_of_a_cnn),
+    (frozenset({"model", "fusion", "n_statistics", "n_topology"}), _features_at_the_head),
+    (frozenset({"model", "n_kernels"}), _kernels_for_each_dilation),
     (frozenset({"model", "n_times"}), _times_in_a_transformer),
     (frozenset({"model", "checkpointing"}), _checkpoints_of_layers),
 )

@@ -1,9 +1,10 @@
 """Label a recording of a wrist: `python label.py recording.csv [variant]`; needs numpy and the variant's runtime.
 
 The CSV has a header with the channels of manifest.json and one row for each sample, oldest first, in g, at the rate
-that stands there. One line comes out for each window: its first row, its label, the share that the network gives it,
-and where the artefact smooths, the label in the course of the whole recording. A network that takes topology needs
-foresense with its extra 'topology' beside it; manifest.json says so.
+that stands there; where the network takes the time of day, also a column `time`, ISO 8601, local where it has no zone.
+One line comes out for each window: its first row, its label, the share that the network gives it, and where the
+artefact smooths, the label in the course of the whole recording. A network that takes topology needs foresense with its
+extra 'topology' beside it; manifest.json says so.
 """
 
 import csv
@@ -11,13 +12,17 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
+#: Raw windows (n, length, channels), g, and when each begins, (n,), seconds since 1970 UTC, to the inputs of a network.
+Inputs = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
 def open_network(file: Path, n_threads: int = 1) -> Callable[[Arrays], np.ndarray]:
@@ -54,17 +59,18 @@ def _in(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(np.clip(np.rint(values / scale) + zero, -128, 127), np.int8)
 
 
-def open_features(folder: Path, names: list[str], rate_hz: float) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+def open_features(folder: Path, names: list[str], rate_hz: float, time_zone: str) -> Inputs:
     """Inputs of a network from windows (n, length, 3), g, computed by the files of the artefact.
 
     Args:
         folder: The artefact.
-        names: Of the inputs: `windows`, `statistics`, `topology`.
+        names: Of the inputs: `windows`, `statistics`, `topology`, `times`.
         rate_hz: Of the samples.
+        time_zone: IANA name of local time.
     """
     statistical = sibling(folder, "statistical") if "statistics" in names else None
 
-    def compute(windows: np.ndarray) -> dict[str, np.ndarray]:
+    def compute(windows: np.ndarray, begun_s: np.ndarray) -> dict[str, np.ndarray]:
         found = {"windows": windows.astype(np.float32)}
         if statistical is not None:
             found["statistics"] = statistical.statistical_features(windows, rate_hz).astype(np.float32)
@@ -72,9 +78,19 @@ def open_features(folder: Path, names: list[str], rate_hz: float) -> Callable[[n
             from foresense.features.topological import topological_features
 
             found["topology"] = topological_features(windows, rate_hz).values.astype(np.float32)
+        if "times" in names:
+            found["times"] = times_of(begun_s, time_zone)
         return found
 
     return compute
+
+
+def times_of(begun_s: np.ndarray, time_zone: str) -> np.ndarray:
+    """(n, 5), float32: hour / 24, minute / 60, weekday / 7 from Monday 0, is_weekend, hour // 6, of the local clock."""
+    zone = ZoneInfo(time_zone)
+    local = [datetime.fromtimestamp(int(second), zone) for second in begun_s]
+    rows = [[at.hour / 24, at.minute / 60, at.weekday() / 7, at.weekday() >= 5, at.hour // 6] for at in local]
+    return np.array(rows, np.float32).reshape(-1, 5)
 
 
 def sibling(folder: Path, name: str) -> ModuleType:
@@ -86,6 +102,13 @@ def sibling(folder: Path, name: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _begun(rows: list[dict[str, str]], time_zone: str) -> np.ndarray:
+    """(n,), seconds since 1970 UTC, of the first row of each window; 0 where the recording has no time."""
+    times = [datetime.fromisoformat(row["time"]) for row in rows if "time" in row]
+    local = [time if time.tzinfo else time.replace(tzinfo=ZoneInfo(time_zone)) for time in times]
+    return np.array([time.timestamp() for time in local]) if local else np.zeros(len(rows))
 
 
 def shares(logits: np.ndarray) -> np.ndarray:
@@ -104,14 +127,19 @@ def main(arguments: list[str], folder: Path) -> None:
     path, variant = arguments[0], (arguments[1:] or list(variants))[0]
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    missing = [name for name in channels if not rows or name not in rows[0]]
+    columns = [*channels, *(["time"] if "times" in manifest["inputs"] else [])]
+    missing = [name for name in columns if not rows or name not in rows[0]]
     if missing or len(rows) < length:
-        sys.exit(f"{path}: needs columns {channels} and {length} rows; missing {missing}, found {len(rows)} rows")
+        sys.exit(f"{path}: needs columns {columns} and {length} rows; missing {missing}, found {len(rows)} rows")
     samples = np.array([[float(row[name] or "nan") for name in channels] for row in rows])
     windows = samples[: len(rows) // length * length].reshape(-1, length, len(channels))
     if not np.isfinite(windows).all():
         sys.exit(f"{path}: {int((~np.isfinite(windows)).sum())} values are not numbers")
-    inputs = open_features(folder, manifest["inputs"], manifest["rate_hz"])(windows)
+    try:
+        begun_s = _begun(rows[: len(windows) * length : length], manifest["time_zone"])
+    except ValueError as error:
+        sys.exit(f"{path}, column time: {error}; expected ISO 8601, such as 2024-03-04T12:00:00+01:00")
+    inputs = open_features(folder, manifest["inputs"], manifest["rate_hz"], manifest["time_zone"])(windows, begun_s)
     network = open_network(folder / variants[variant]["file"])
     logits = [network({name: rows[n : n + 1] for name, rows in inputs.items()}) for n in range(len(windows))]
     given = shares(np.concatenate(logits))

@@ -30,6 +30,7 @@ class WristOrigin:
         classes: Names of the logits.
         channels: Of the samples.
         rate_hz: Of the samples.
+        time_zone: IANA name of local time.
         smoothing: Content of `hmm.json`; None where nothing smooths.
         hmm_code: Text of the module that smooths.
     """
@@ -41,6 +42,7 @@ class WristOrigin:
     classes: tuple[str, ...]
     channels: tuple[str, ...]
     rate_hz: float
+    time_zone: str
     smoothing: dict[str, Any] | None
     hmm_code: bytes
 
@@ -55,6 +57,7 @@ def build_wrist_artefact(
     folder: Path,
     model: nn.Module,
     windows: np.ndarray,
+    begun_s: np.ndarray,
     origin: WristOrigin,
     scratch: Path,
     *,
@@ -67,6 +70,7 @@ def build_wrist_artefact(
         folder: An existing empty folder; the manifest and its seal are written last.
         model: In evaluation mode.
         windows: (n, length, 3), g: windows of training people; they calibrate, and the first become golden vectors.
+        begun_s: (n,), when each begins, seconds since 1970 UTC.
         origin: Where everything comes from.
         scratch: An existing folder.
         variants: Names in FORMATS.
@@ -79,13 +83,14 @@ def build_wrist_artefact(
     names = inputs_of(network)
     write_bytes(folder / "statistical.py", Path(statistical.__file__).read_bytes())
     write_bytes(folder / "label.py", Path(label.__file__).read_bytes())
-    calibration = label.open_features(folder, list(names), origin.rate_hz)(windows)
+    calibration = label.open_features(folder, list(names), origin.rate_hz, origin.time_zone)(windows, begun_s)
     source = ExportSource(model=model, calibration=calibration, output="logits", scratch=scratch)
     proven = convert_all(folder, source, variants, label.open_network, what=origin.pipeline)
     np.savez(
         folder / "golden.npz",
         allow_pickle=False,
         raw=windows[:n_golden],
+        begun_s=begun_s[:n_golden],
         model=source.reference[:n_golden],
         labels=source.reference[:n_golden].argmax(axis=1),
         **{name: values[:n_golden] for name, values in calibration.items()},
@@ -120,6 +125,7 @@ def _manifest(
         "units": ["g"] * len(origin.channels),
         "length": network.window_length,
         "rate_hz": origin.rate_hz,
+        "time_zone": origin.time_zone,
         "classes": list(origin.classes),
         "inputs": list(names),
         "needs": ["numpy", *(["foresense[topology]"] if "topology" in names else [])],

@@ -61,10 +61,11 @@ def _golden(folder: Path, manifest: dict[str, Any], broken: set[str]) -> tuple[t
     with np.load(folder / "golden.npz", allow_pickle=False) as file:
         golden = {name: file[name] for name in file.files}
     shape = (manifest["golden"]["n"], manifest["length"], len(manifest["channels"]))
-    if golden.get("raw", np.empty(0)).shape != shape:
+    if golden.get("raw", np.empty(0)).shape != shape or golden.get("begun_s", np.empty(0)).shape != shape[:1]:
         return (), [f"golden.npz: raw windows of another shape than manifest.json says, {shape}"]
     try:
-        inputs = open_features(folder, manifest["inputs"], manifest["rate_hz"])(golden["raw"])
+        compute = open_features(folder, manifest["inputs"], manifest["rate_hz"], manifest["time_zone"])
+        inputs = compute(golden["raw"], golden["begun_s"])
     except ImportError as error:
         return (), [f"features cannot be computed here: {error}"]
     problems = []

@@ -22,6 +22,7 @@ from foresense.signals import read_json, write_bytes, write_json
 CLASSIFIERS: dict[str, str] = {
     "transformer": "foresense.models.wrist:WristTransformer",
     "cnn": "foresense.models.wrist_cnn:WristCnn",
+    "rocket": "foresense.models.wrist_rocket:WristRocket",
 }
 
 DESCRIPTION = "classifier.json"

@@ -2,7 +2,8 @@
 
 Dwell times follow what free-living studies report: one sleep of 6 to 9 hours, sedentary bouts of some twenty minutes,
 light and brisk ones of some minutes, all lognormal (Willetts et al., Statistical machine learning of sleep and physical
-activity phenotypes, 2018). The signal of each class is simple; people differ in rate, strength and how the sensor sits.
+activity phenotypes, 2018). People differ in rate, strength and how the sensor sits, and bouts of one class in how much
+of them is movement: a quiet hour at a desk looks like sleep, a slow walk like housework, for a window and not for long.
 """
 
 import hashlib
@@ -26,6 +27,12 @@ NEXT = {
     "light": {"sedentary": 0.6, "moderate-vigorous": 0.4},
     "moderate-vigorous": {"sedentary": 0.45, "light": 0.55},
 }
+
+#: Share of the seconds of a bout in which the wrist moves: parameters of a beta distribution.
+MOVING = {"sleep": (1.0, 30.0), "sedentary": (1.2, 6.0), "light": (3.0, 3.0), "moderate-vigorous": (6.0, 2.0)}
+#: Median amplitude of those movements, g; the noise of the sensor is the same for all.
+STRENGTH_G = {"sleep": 0.04, "sedentary": 0.06, "light": 0.12, "moderate-vigorous": 0.22}
+NOISE_G = 0.005
 
 
 @dataclass(frozen=True)
@@ -113,14 +120,13 @@ def _bout(
         gravity[at:last] = pose
         pose = _turned(rng, pose, {"sleep": 1.2, "sedentary": 0.35, "light": 0.6, "moderate-vigorous": 0.25}[state])
         at = last
-    noise_g = {"sleep": 0.004, "sedentary": 0.006, "light": 0.02, "moderate-vigorous": 0.05}[state]
-    moved = noise_g * rng.standard_normal((n, 3))
-    share = {"sleep": 0.01, "sedentary": 0.12, "light": 0.55, "moderate-vigorous": 1.0}[state]
-    strength_g = {"sleep": 0.02, "sedentary": 0.05, "light": 0.12, "moderate-vigorous": 0.3}[state]
+    moved = NOISE_G * rng.standard_normal((n, 3))
+    share = rng.beta(*MOVING[state])
+    strength_g = STRENGTH_G[state] * rng.lognormal(0.0, 0.5)
     seconds = -(-n // max(1, round(rate_hz)))
     is_active = np.repeat(rng.random(seconds) < share, max(1, round(rate_hz)))[:n]
     t = np.arange(n) / rate_hz
-    hz = habits.step_hz if state == "moderate-vigorous" else rng.uniform(0.4, 1.2)
+    hz = habits.step_hz * rng.uniform(0.8, 1.1) if state == "moderate-vigorous" else rng.uniform(0.4, 1.8)
     wave = np.stack([np.sin(2 * np.pi * hz * t + phase) for phase in rng.uniform(0, 2 * np.pi, 3)], axis=1)
     swing = rng.standard_normal((n, 3)) * 0.5 + wave
     found: np.ndarray = gravity + moved + is_active[:, None] * strength_g * habits.strength * swing

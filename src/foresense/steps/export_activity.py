@@ -56,10 +56,11 @@ def export_activity(run: StepRun, config: ActivityExportConfig) -> ExportReport:
         classes=classes,
         channels=windows.channels,
         rate_hz=windows.rate_hz,
+        time_zone=windows.time_zone,
         smoothing=read_json(smoothing) if smoothing.is_file() else None,
         hmm_code=Path(hmm.__file__).read_bytes(),
     )
-    chosen = windows.gather(_calibration(windows, set(evaluation["held_out"]), config.n_calibration))
+    chosen = _calibration(windows, set(evaluation["held_out"]), config.n_calibration)
     with (
         tempfile.TemporaryDirectory(prefix="foresense-export-") as scratch,
         replaced_folder(run.paths.exports) as beside,
@@ -69,7 +70,8 @@ def export_activity(run: StepRun, config: ActivityExportConfig) -> ExportReport:
         built = build_wrist_artefact(
             beside / GROUP,
             model,
-            chosen.astype(np.float64),
+            windows.gather(chosen).astype(np.float64),
+            windows.times_ns[chosen] // 10**9,
             origin,
             Path(scratch),
             variants=config.variants,

@@ -10,6 +10,7 @@ RIVALS = ("majority", "forest", "boosting")
 #: What is judged beside them: in each fold, the network that was chosen there.
 CHOSEN = "chosen"
 N_TREES = 300
+MAX_BINS = 255  # of a feature, in boosting
 
 
 def rival_probabilities(data: PeopleData, fold: Fold, name: str, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +33,7 @@ def rival_probabilities(data: PeopleData, fold: Fold, name: str, *, seed: int) -
     if name == "forest":
         model = RandomForestClassifier(N_TREES, class_weight="balanced_subsample", random_state=seed, n_jobs=-1)
     elif name == "boosting":
-        model = HistGradientBoostingClassifier(class_weight="balanced", random_state=seed)
+        model = HistGradientBoostingClassifier(max_bins=MAX_BINS, class_weight="balanced", random_state=seed)
     else:
         raise ValueError(f"no rival {name!r} (known: {', '.join(RIVALS)})")
     model.fit(data.features[fold.train], labels)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from foresense.config.activity import ActivityCandidateConfig
 from foresense.config.wrist import WristModelConfig
 from foresense.features.statistical import statistical_features
 from foresense.models.classifiers import build_classifier, load_classifier, save_classifier, standardise_by
 from foresense.models.wrist import MaskedPatches, WristTransformer, start_from_pretrained
+from foresense.models.wrist_rocket import WristRocket
 from foresense.signals import read_json, replaced_folder, write_json
 from foresense.signals.labelled import write_array
 from foresense.steps.people_data import Fold, PeopleData
@@ -24,6 +26,7 @@ from foresense.training.wrist import ClassificationObjective, probabilities
 from foresense.training.wrist_augment import Augmentation
 from foresense.training.wrist_items import WristItems
 from foresense.training.wrist_pretraining import ReconstructionObjective
+from foresense.training.wrist_ridge import fit_rocket
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ class TrainedClassifier:
     """
 
     name: str
-    model: torch.nn.Module
+    model: nn.Module
     validation: np.ndarray
     test: np.ndarray
     fit: FitResult
@@ -87,26 +90,13 @@ def train_classifier(
     torch.manual_seed(seed)
     model = build_classifier(network, n_classes=len(data.windows.classes))
     train, validation = (_needed(data.items(rows), network) for rows in (fold.train, fold.validation))
-    scales = {
-        "statistics": _tensor(train.statistics),
-        "topology": _tensor(train.topology),
-        "windows": torch.from_numpy(train.windows),
-    }
-    standardise_by(model, **scales)
+    checkpoint = folder.with_suffix(".safetensors")
     label = f"{name}, fold {fold.number}"
-    if candidate.pretrain_epochs and isinstance(model, WristTransformer):
-        start_from_pretrained(model, _pretrained(train, validation, network, candidate, seed, folder, label, scales))
-    objective = ClassificationObjective(
-        train,
-        validation,
-        n_classes=len(data.windows.classes),
-        rarity=candidate.rarity,
-        augmentation=Augmentation(turn_deg=candidate.turn_deg, mixup=candidate.mixup),
-        statistics_of=_statistics_of(data.windows.rate_hz) if train.statistics is not None else None,
-    )
-    plan = _plan(candidate, candidate.n_epochs, candidate.patience, seed)
-    with ShownProgress(label) as progress:
-        result = fit(model, objective, plan, checkpoint=folder.with_suffix(".safetensors"), progress=progress)
+    if isinstance(model, WristRocket):
+        LOG.info("%s: %d kernels over %d windows", label, network.n_kernels, len(train))
+        result = fit_rocket(model, train, validation, penalties=candidate.penalties, rarity=candidate.rarity)
+    else:
+        result = _fitted(model, train, validation, candidate, checkpoint=checkpoint, label=label, seed=seed)
     model.eval()
     test = _needed(data.items(fold.test), network)
     found = TrainedClassifier(name, model, probabilities(model, validation), probabilities(model, test), result)
@@ -115,10 +105,44 @@ def train_classifier(
         write_array(beside / "validation.npy", found.validation)
         write_array(beside / "test.npy", found.test)
         write_json(beside / "fit.json", asdict(result))
-    for checkpoint in kept.glob(f"{folder.name}*.safetensors"):
-        checkpoint.unlink()
+    for unfinished in kept.glob(f"{folder.name}*.safetensors"):
+        unfinished.unlink()
     LOG.info("%s: best validation %.4f in epoch %d", label, result.best_validation, result.best_epoch)
     return found
+
+
+def _fitted(
+    model: nn.Module,
+    train: WristItems,
+    validation: WristItems,
+    candidate: ActivityCandidateConfig,
+    *,
+    checkpoint: Path,
+    label: str,
+    seed: int,
+) -> FitResult:
+    """Train a network step by step, after a pretraining where one is asked for."""
+    network: WristModelConfig = model.config  # type: ignore[assignment]  # of every class in CLASSIFIERS
+    n_classes: int = model.n_classes  # type: ignore[assignment]
+    scales = {
+        "statistics": _tensor(train.statistics),
+        "topology": _tensor(train.topology),
+        "windows": torch.from_numpy(train.windows),
+    }
+    standardise_by(model, **scales)
+    if candidate.pretrain_epochs and isinstance(model, WristTransformer):
+        start_from_pretrained(model, _pretrained(train, validation, network, candidate, seed, checkpoint, label))
+    objective = ClassificationObjective(
+        train,
+        validation,
+        n_classes=n_classes,
+        rarity=candidate.rarity,
+        augmentation=Augmentation(turn_deg=candidate.turn_deg, mixup=candidate.mixup),
+        statistics_of=_statistics_of(network.rate_hz) if train.statistics is not None else None,
+    )
+    plan = _plan(candidate, candidate.n_epochs, candidate.patience, seed)
+    with ShownProgress(label) as progress:
+        return fit(model, objective, plan, checkpoint=checkpoint, progress=progress)
 
 
 def _read(name: str, folder: Path) -> TrainedClassifier:
@@ -137,19 +161,18 @@ def _pretrained(
     network: WristModelConfig,
     candidate: ActivityCandidateConfig,
     seed: int,
-    folder: Path,
+    checkpoint: Path,
     label: str,
-    scales: dict[str, torch.Tensor | None],
 ) -> MaskedPatches:
     """An encoder that has learnt hidden patches of the training people, without their labels."""
     model = MaskedPatches(network)
-    standardise_by(model, windows=scales["windows"])
+    standardise_by(model, windows=torch.from_numpy(train.windows))
     objective = ReconstructionObjective(
         train, validation, n_patches=network.n_patches, turn_deg=candidate.turn_deg, seed=seed
     )
     plan = _plan(candidate, candidate.pretrain_epochs, candidate.pretrain_epochs, seed)
     with ShownProgress(f"{label}, pretraining") as progress:
-        fit(model, objective, plan, checkpoint=folder.with_name(f"{folder.name}-pre.safetensors"), progress=progress)
+        fit(model, objective, plan, checkpoint=checkpoint.with_stem(f"{checkpoint.stem}-pre"), progress=progress)
     return model
 
 
