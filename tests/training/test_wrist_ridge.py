@@ -43,7 +43,7 @@ def test_the_head_is_the_ridge_regression_of_another_library() -> None:
             model.shares(torch.from_numpy(train.windows)), torch.from_numpy(train.statistics)
         ).numpy()
     scale = np.ones(regressors.shape[1])
-    scale[-56:] = np.sqrt(FEATURE_FAVOUR)  # a penalty divided by nine is a regressor times three
+    scale[-56:] = np.sqrt(FEATURE_FAVOUR)  # a penalty divided by 100 is a regressor times 10
     counts = np.bincount(train.labels)
     weights = counts[train.labels] ** -0.5
     weights *= len(weights) / weights.sum()

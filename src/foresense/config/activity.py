@@ -56,7 +56,7 @@ class ActivityCandidateConfig(Section):
 
     network: WristModelConfig  # window_length, rate_hz and n_channels are those of the windows
     pretrain_epochs: NonNegativeInt = 0  # of masked patch reconstruction before, on the same training people
-    penalties: tuple[PositiveFloat, ...] = (30.0, 100.0, 300.0, 1000.0)  # of a rocket's weights; nothing below is its
+    penalties: tuple[PositiveFloat, ...] = (300.0, 1000.0, 3000.0)  # of a rocket's weights; nothing below is its
     learning_rate: PositiveFloat = 1e-4
     schedule: Literal["constant", "onecycle", "cosine"] = "cosine"
     batch_size: PositiveInt = 32

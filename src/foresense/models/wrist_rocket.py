@@ -21,7 +21,7 @@ DILATIONS = (1, 2, 4, 8, 16)
 KERNEL = 9
 N_THRESHOLDS = 3
 #: Length of the ramp of a share, in standard deviations of the kernel's output.
-RAMP = 0.1
+RAMP = 0.01
 #: Half of what is averaged for the slow part of an axis, seconds.
 SLOW_S = 0.5
 #: Windows whose outputs give the thresholds.

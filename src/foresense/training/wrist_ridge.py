@@ -18,8 +18,8 @@ from foresense.training.wrist import class_weights, macro_f1_and_kappa
 from foresense.training.wrist_items import WristItems
 
 LOG = logging.getLogger(__name__)
-#: A feature of the window is penalised so many times less than what a random kernel found: there are far fewer of them.
-FEATURE_FAVOUR = 9.0
+#: A feature of the window is penalised so many times less than what a random kernel finds: there are few of them.
+FEATURE_FAVOUR = 100.0
 #: Windows whose regressors are computed, and added up, at a time.
 CHUNK = 512
 
