@@ -36,7 +36,7 @@ KINDS = ("activity",)
 #: A step receives its section; one that opens params.yaml itself would read what its stage does not declare.
 READS_PARAMS = ("read_any", "read_pipeline", "read_pipelines", "read_stages")
 #: Written only when there is something to say, or by one kind only; an output of DVC has to be there always.
-SOMETIMES = {"ingest": {"refused.csv"}, "benchmark": {"costs.png"}}
+SOMETIMES = {"ingest": {"refused.csv"}, "benchmark": {"costs.png", "profile.json"}}
 #: What a pipeline without raw files depends on: the text of its source.
 TEXTS = {name: f"src/foresense/sources/{name}.py" for name in ("simulate", "store")}
 

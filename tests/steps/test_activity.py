@@ -128,8 +128,20 @@ def test_the_report_has_rivals_intervals_and_both_scores(trained) -> None:
     assert found["rival"] == best
     assert found["macro_f1"][0] == pytest.approx(report.test["macro_f1"] - report.baselines[best]["macro_f1"])
     assert "people held out in turn" in report.conclusion
+    plots = layout.of(NAME).reports / "plots"
     for name in ("confusion.png", "f1-by-class.png", "metrics.png"):
-        assert (layout.of(NAME).reports / "plots" / name).stat().st_size > 10_000
+        assert (plots / name).stat().st_size > 10_000
+    with (plots / "confusion-raw.csv").open(newline="") as file:
+        matrix = [[int(n) for n in row[1:]] for row in list(csv.reader(file))[1:]]
+    assert matrix == report.groups["people"]["confusion"]
+    assert read_json(plots / "scores-raw.json")["metrics"] == report.test
+    assert read_json(plots / "scores-smoothed.json") == read.smoothed["chosen"]
+    with (plots / "metrics.csv").open(newline="") as file:
+        predictors = {(row["predictor"], row["kind"]) for row in csv.DictReader(file)}
+    assert predictors == {(name, "raw") for name in report.candidates} | {
+        ("chosen", "smoothed"),
+        ("forest", "smoothed"),
+    }
 
 
 def test_labels_of_the_people_held_out_reach_neither_weights_nor_choice(trained, tmp_path, monkeypatch) -> None:
@@ -229,6 +241,27 @@ def test_the_benchmark_measures_the_exported_file_from_raw_window_to_label(train
     assert facts["heavy"] == []
     assert [(gate.name, gate.passed) for gate in benchmark.gates] == [("real_time_factor", True)]
     assert (layout.of(NAME).reports / "costs.png").stat().st_size > 5_000
+
+
+def test_the_profile_is_of_the_file_that_ships_and_its_worker_holds_no_torch(trained) -> None:
+    layout, report, benchmark = trained
+    profile = read_json(layout.of(NAME).reports / "profile.json")
+    assert profile["variant"] == benchmark.ships == "onnx-float32"
+    assert profile["model_sha256"] == report.model["model_sha256"]
+    assert profile["network"]["n_parameters"] == report.model["n_parameters"]
+    assert profile["network"]["flops"] > 2 * 16 * 100 * 3  # more than the products of one patch with its weights
+    assert profile["plan"] == {"n_windows": 20, "n_warmup": 2, "n_threads": 1}
+    assert set(profile["stages_ms"]) == {"statistics", "network", "smoothing"}
+    assert profile["slowest_stage"]["name"] in profile["stages_ms"]
+    for cost in (*profile["stages_ms"].values(), profile["latency_ms"]):
+        assert 0 < cost["p50"] <= cost["p95"] <= cost["p99"]
+    assert profile["window_ms"] == 40_000
+    assert profile["is_real_time"]
+    assert [row["batch"] for row in profile["throughput"]] == [1, 8, 64]
+    assert all(row["windows_per_s"] > 0 for row in profile["throughput"])
+    assert abs(profile["memory_mib"]["growth"]) < 5
+    assert profile["memory_mib"]["runtime_rss"] < profile["memory_mib"]["peak_rss"]
+    assert profile["heavy"] == []
 
 
 def test_windows_in_another_unit_stop_the_ingest_and_windows_without_features_the_step(tmp_path, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """What a person reads of a pipeline: an old result is never shown as if it were about the newest inputs."""
 
+import json
 import os
 from io import StringIO
 from pathlib import Path
@@ -11,12 +12,36 @@ from rich.console import Console
 from foresense.signals import Environment, Layout, write_report
 from foresense.signals.reports import REPORTS
 from foresense.steps.process import only_one
-from foresense.steps.report import overview, summary
+from foresense.steps.report import as_text, overview, summary
 
 FIELDS: dict[str, dict[str, Any]] = {
     "ingest": {"source": "s", "assets": {}, "findings": []},
     "window": {"groups": {}},
     "export": {"variants": {}, "groups": {}, "refused": {}},
+}
+PROFILE: dict[str, Any] = {
+    "schema_version": 1,
+    "pipeline": "mine",
+    "variant": "onnx-float32",
+    "device": "host",
+    "plan": {"n_windows": 100},
+    "network": {"name": "transformer", "n_parameters": 75_016, "flops": 1_617_616},
+    "stages_ms": {"topology": {"p50": 6.0, "p95": 8.0, "p99": 9.0}, "network": {"p50": 2.0, "p95": 2.5, "p99": 3.0}},
+    "slowest_stage": {"name": "topology", "p50_ms": 6.0, "share": 0.75},
+    "latency_ms": {"mean": 8.0, "p50": 8.1, "p95": 10.0, "p99": 12.0},
+    "window_ms": 10_000.0,
+    "real_time_factor": 1000.0,
+    "is_real_time": True,
+    "throughput": [{"batch": 1, "windows_per_s": 120.0}],
+    "memory_mib": {"peak_rss": 230.0, "runtime_rss": 48.0, "growth": 0.5},
+}
+MORE: dict[str, dict[str, Any]] = {"features": {"n_windows": 12, "features": {}, "landmarks": {}}}
+LANDMARKS = {
+    "backend": "ripser, 100 landmarks",
+    "n_points": 196,
+    "bound_g": {"p50": 0.1, "p95": 0.4},
+    "longest_loop_g": {"p50": 0.1, "p95": 0.5},
+    "statement": "In 9 of 12 windows the bound is as long.",
 }
 
 PARAMS = """
@@ -52,7 +77,7 @@ def finish(layout: Layout, step: str, hour: int) -> None:
         "peak_rss_mib": 1.0,
         "environment": Environment(cpu="one", threads=2, load_1min=0.0, versions={}),
     }
-    write_report(layout.of("mine").reports, REPORTS[step](**header, **FIELDS[step]))
+    write_report(layout.of("mine").reports, REPORTS[step](**header, **(FIELDS | MORE)[step]))
 
 
 def shown(layout: Layout) -> str:
@@ -95,3 +120,22 @@ def test_a_report_from_before_the_last_run_of_an_earlier_step_says_so(layout: La
     finish(layout, "window", 9)
     assert overview(layout, "mine").outdated == {"export": "window"}
     assert "done before the last window" in shown(layout)
+
+
+def test_the_bound_of_landmarks_is_shown_where_there_is_one(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(layout, "features", 1)
+    assert "topology" not in shown(layout)
+    monkeypatch.setitem(MORE["features"], "landmarks", LANDMARKS)
+    finish(layout, "features", 1)
+    assert "In 9 of 12 windows the bound is as long." in shown(layout)
+
+
+def test_a_profile_is_shown_and_one_that_cannot_be_read_is_a_problem(layout: Layout) -> None:
+    finish(layout, "ingest", 1)
+    assert json.loads(as_text(overview(layout, "mine")))["profile"] is None
+    path = layout.of("mine").reports / "profile.json"
+    path.write_text(json.dumps(PROFILE))
+    assert "slowest stage: topology, 75% of a label" in shown(layout)
+    assert json.loads(as_text(overview(layout, "mine")))["profile"] == PROFILE
+    path.write_text("{")
+    assert "not valid JSON" in overview(layout, "mine").broken["profile"]

@@ -28,14 +28,17 @@ from foresense.bench.worker import (
 )
 from foresense.export.label import Arrays, open_features, open_network, shares, sibling
 
+#: Times that every batch is measured, in turn with the others.
+N_ROUNDS = 3
+
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Do what `request["mode"]` says.
 
     Args:
-        request: `mode`: `runtime` (memory of the bare runtime), `digest` (logits only) or `measure`; `artefact`, `file`
-            and `n_threads`; for `measure` also `windows` (folder), `held_out` (names), `n_warmup`, `n_timed` and
-            `n_quality`.
+        request: `mode`: `runtime` (memory of the bare runtime), `digest` (logits only), `measure` or `profile`;
+            `artefact`, `file` and `n_threads`; for `measure` and `profile` also `windows` (folder), `held_out` (names),
+            `n_warmup`, `n_timed` and `n_quality`; for `profile` also `batches`, rising.
 
     Raises:
         ValueError: another mode.
@@ -45,13 +48,15 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if request["mode"] == "runtime":
         import_runtime(file.suffix)
         return {"rss_mib": memory_mib("VmRSS"), "peak_rss_mib": memory_mib("VmHWM"), "heavy": loaded_heavy()}
-    if request["mode"] not in ("digest", "measure"):
-        raise ValueError(f"mode {request['mode']!r}: expected runtime, digest or measure")
+    if request["mode"] not in ("digest", "measure", "profile"):
+        raise ValueError(f"mode {request['mode']!r}: expected runtime, digest, measure or profile")
     manifest = json.loads((folder / "manifest.json").read_text())
     with np.load(folder / "golden.npz", allow_pickle=False) as golden:
         raw = Raw(golden["raw"], golden["begun_s"])
         model = golden["model"]
     threads = [int(n) for n in request["n_threads"]]
+    if request["mode"] == "profile":
+        return _profile(folder, manifest, file, threads[0], request)
     if request["mode"] == "digest":
         return {"digest": digest_of(outputs_of(_labeller(folder, manifest, file, threads[0], raw), raw.numbers))}
     return _measure(folder, manifest, file, raw, model, threads, request)
@@ -160,39 +165,86 @@ def _table(compute: Callable[[np.ndarray], Arrays], name: str) -> Callable[[np.n
     return lambda numbers: compute(numbers)[name]
 
 
+def _profile(
+    folder: Path, manifest: dict[str, Any], file: Path, n_threads: int, request: dict[str, Any]
+) -> dict[str, Any]:
+    """Times over different windows of the people held out, what a second pass leaves in memory, and batches."""
+    raw, _ = _held_out(request, request["n_timed"])
+    label = _labeller(folder, manifest, file, n_threads, raw)
+    latencies_ms(label, raw.numbers, request["n_warmup"], len(raw.numbers))
+    before_mib = memory_mib("VmRSS")
+    times_ms = latencies_ms(label, raw.numbers, 0, len(raw.numbers))
+    growth_mib = memory_mib("VmRSS") - before_mib
+    timed = {**request, "n_timed": len(raw.numbers)}
+    return {
+        "n_windows": len(raw.numbers),
+        "latency_ms": {"mean": round(float(times_ms.mean()), 4), **summary(times_ms)},
+        "growth_mib": round(growth_mib, 2),
+        "stages_ms": _stages(folder, manifest, file, n_threads, raw, timed),
+        "throughput": _throughput(folder, manifest, file, n_threads, raw, request["batches"]),
+        "heavy": loaded_heavy(),
+    }
+
+
+def _throughput(
+    folder: Path, manifest: dict[str, Any], file: Path, n_threads: int, raw: Raw, batches: list[int]
+) -> list[dict[str, float]]:
+    """Windows per second from raw window to label, the features of a batch in one call: medians over rounds."""
+    features = _inputs(folder, manifest, manifest["inputs"], raw)
+    network = open_network(file, n_threads)
+    chosen = np.arange(max(batches)) % len(raw.numbers)  # the same windows at each batch
+    rates: dict[int, list[float]] = {batch: [] for batch in batches}
+    peaks_mib: dict[int, float] = {}
+    for _ in range(N_ROUNDS):
+        for batch in batches:
+            begun = time.perf_counter()
+            for first in range(0, len(chosen), batch):
+                inputs = features(chosen[first : first + batch])
+                for row in range(len(inputs["windows"])):
+                    network({name: values[row : row + 1] for name, values in inputs.items()})
+            rates[batch].append(len(chosen) / (time.perf_counter() - begun))
+            peaks_mib.setdefault(batch, memory_mib("VmHWM"))
+    return [
+        {"batch": batch, "windows_per_s": round(float(np.median(rates[batch])), 2), "peak_rss_mib": peaks_mib[batch]}
+        for batch in batches
+    ]
+
+
 def _quality(
     folder: Path, manifest: dict[str, Any], file: Path, n_threads: int, request: dict[str, Any]
 ) -> dict[str, float]:
     """Macro-F1 and accuracy over judged windows of the people held out: all, or `n_quality` evenly spread ones."""
-    windows, held_out, n = Path(request["windows"]), sorted(request["held_out"]), request["n_quality"]
-    index = json.loads((windows / "index.json").read_text())
-    arrays = {
-        name: np.load(windows / f"{name}.npy", allow_pickle=False)
-        for name in ("starts", "labels", "owners", "times_ns", "is_apart")
-    }
-    samples = np.load(windows / "samples.npy", mmap_mode="r", allow_pickle=False)
-    own = np.isin(np.array(index["people"])[arrays["owners"]], held_out) & arrays["is_apart"]
-    chosen = np.flatnonzero(own)
-    if n is not None and n < len(chosen):
-        chosen = chosen[np.linspace(0, len(chosen) - 1, n).round().astype(np.int64)]
-    if not len(chosen):
-        raise ValueError(f"{windows}: the people held out have no windows")
-    compute = open_features(folder, manifest["inputs"], manifest["rate_hz"], manifest["time_zone"])
-    network = open_network(file, n_threads)
-    begun_s, truth = arrays["times_ns"][chosen] // 10**9, arrays["labels"][chosen]
-    given = np.empty(len(chosen), np.int64)
-    for number, start in enumerate(arrays["starts"][chosen]):
-        window = np.array(samples[start : start + index["length"]], np.float64)[None]
-        given[number] = network(compute(window, begun_s[number : number + 1])).argmax()
-    k = len(index["classes"])
+    raw, truth = _held_out(request, request["n_quality"])
+    label = _labeller(folder, manifest, file, n_threads, raw)
+    given = np.array([int(label(raw.numbers[n : n + 1]).argmax()) for n in raw.numbers])
+    k = len(manifest["classes"])
     counts = np.bincount(truth * k + given, minlength=k * k).reshape(k, k)
     asked = counts.sum(0) + counts.sum(1)
     occurs = asked > 0
     return {
         "macro_f1": float((2 * counts.diagonal()[occurs] / asked[occurs]).mean()),
         "accuracy": float(counts.trace() / counts.sum()),
-        "n_windows": len(chosen),
+        "n_windows": len(truth),
     }
+
+
+def _held_out(request: dict[str, Any], n: int | None) -> tuple[Raw, np.ndarray]:
+    """Judged windows of the people held out, and their labels; `n` evenly spread ones where given."""
+    folder, held_out = Path(request["windows"]), sorted(request["held_out"])
+    index = json.loads((folder / "index.json").read_text())
+    arrays = {
+        name: np.load(folder / f"{name}.npy", allow_pickle=False)
+        for name in ("starts", "labels", "owners", "times_ns", "is_apart")
+    }
+    own = np.isin(np.array(index["people"])[arrays["owners"]], held_out) & arrays["is_apart"]
+    chosen = np.flatnonzero(own)
+    if n is not None and n < len(chosen):
+        chosen = chosen[np.linspace(0, len(chosen) - 1, n).round().astype(np.int64)]
+    if not len(chosen):
+        raise ValueError(f"{folder}: the people held out have no windows")
+    samples = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
+    windows = samples[arrays["starts"][chosen][:, None] + np.arange(index["length"])]
+    return Raw(windows.astype(np.float64), arrays["times_ns"][chosen] // 10**9), arrays["labels"][chosen]
 
 
 if __name__ == "__main__":

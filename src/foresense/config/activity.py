@@ -110,9 +110,8 @@ class ActivityConfig(Section):
             case {
                 "ingest": {"rate_hz": int() | float() as rate_hz},
                 "train": {"candidates": {**candidates}},
-                **others,
             } if rate_hz > 0:
-                length_s = others.get("window", {}).get("length_s", ActivityWindowConfig().length_s)
+                length_s = (given.get("window") or {}).get("length_s", ActivityWindowConfig().length_s)
                 if not isinstance(length_s, int | float):
                     return given
                 sizes = {"window_length": round(length_s * rate_hz), "rate_hz": rate_hz}

@@ -78,6 +78,7 @@ class FeaturesReport(Report):
     features: dict[str, dict[str, Any]]  # name -> {unit, family, min, mean, max, n_missing}
     n_refused: int = 0  # windows of people that have no features; the reasons are in the table's manifest
     ms_per_window: dict[str, float] = {}  # family -> its cost, windows in batches
+    landmarks: dict[str, Any] = {}  # of the family `wrist_topology`: how far its landmarks stand for the whole cloud
 
 
 class TrainReport(Report):

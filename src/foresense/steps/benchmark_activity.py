@@ -1,11 +1,13 @@
 """Step `benchmark` of an activity pipeline: from a raw window to its label, in fresh processes; gates are judged."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from foresense.bench.gates import nothing_ships
 from foresense.bench.lock import measuring
 from foresense.bench.measure import NOISY_LOAD, Plan
+from foresense.bench.profile import measure_profile
 from foresense.bench.verdict import ACCEPTED, SHIPS
 from foresense.bench.wrist import judge_gates, local_session, measure_variants, require_known
 from foresense.config import ConfigError, read_device
@@ -17,7 +19,7 @@ from foresense.steps.window_activity import GROUP
 
 
 def benchmark_activity(run: StepRun, config: ActivityBenchmarkConfig) -> BenchmarkReport:
-    """Measure the artefact on this machine and judge what ships; succeeds even when gates fail.
+    """Measure the artefact on this machine, judge and profile what ships; succeeds even when gates fail.
 
     What ships is the fastest accepted variant that passes every gate; where none does, the fastest accepted one.
     Accepted means: not slower than float32 of its format, at most 1 % of the model's macro-F1 lost on the people held
@@ -51,29 +53,34 @@ def benchmark_activity(run: StepRun, config: ActivityBenchmarkConfig) -> Benchma
         load = os.getloadavg()[0]
         work = local_session(artefact, run.paths.windows / GROUP, evaluation["held_out"])
         variants = measure_variants(work, manifest, plan, evaluation)
-    ships = _choose(variants, config)
+        ships = _choose(variants, config)
+        profile = None if ships is None else measure_profile(work, manifest, ships, variants[ships], plan)
     if ships is not None:
         variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
     gates = judge_gates(config.gates, variants[ships]) if ships is not None else [nothing_ships()]
     headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
     tracked: dict[str, float] = {}
-    pictures = []
-    if ships is not None:
-        facts = variants[ships]
+    shown: list[Path] = []
+    profile_path, picture = run.paths.reports / "profile.json", run.paths.reports / "costs.png"
+    for path in (profile_path, picture):
+        path.unlink(missing_ok=True)  # DVC knows neither: it empties no place before the step
+    if profile is not None:
+        facts = variants[profile["variant"]]
         headline |= {f"latency_ms_{name}": round(facts["latency_ms"][name], 3) for name in ("p50", "p95")}
         headline |= {name: facts[name] for name in ("size_mib", "peak_rss_mib", "cold_start_ms", "quality_drop")}
         headline |= {name: facts["quality"][name] for name in ("macro_f1", "accuracy")}
         tracked = {f"benchmark/{name}": float(value) for name, value in headline.items() if name != "ships"}
-        stages = [StageCost(name, cost["p50"], cost["p95"]) for name, cost in facts["stages_ms"].items()]
+        write_json(profile_path, {**profile, "device": device.name, "load_1min_before": round(load, 2)})
+        stages = [StageCost(name, cost["p50"], cost["p95"]) for name, cost in profile["stages_ms"].items()]
         title = f"{run.pipeline}: one window of {facts['window_ms'] / 1000:g} s to its label, {ships}"
-        pictures.append(run.paths.reports / "costs.png")
-        plot_costs(pictures[0], title, stages)
+        plot_costs(picture, title, stages)
+        shown = [profile_path, picture]
     write_json(run.paths.reports / "metrics_edge.json", headline)
     return run.finish(
         BenchmarkReport,
         data_sha256=manifest["data_sha256"],
         mlflow_run_id=attach_to_model(
-            run.layout, run.pipeline, manifest["model_sha256"], metrics=tracked, artifacts=pictures
+            run.layout, run.pipeline, manifest["model_sha256"], metrics=tracked, artifacts=shown
         ),
         device=device.name,
         plan={**plan.described(), "load_1min_before": round(load, 2), "noisy": load > NOISY_LOAD},

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 
 from foresense.config.activity import ActivityFeaturesConfig
 from foresense.features import Column, Contexts, Family, family_version, load_family
+from foresense.features.topological import TopologicalResult
+from foresense.features.topology_bound import bound_facts, joined, topological_with_bound
 from foresense.signals import FeaturesReport, SignalError, replaced_folder, tree_sha256, write_json
 from foresense.signals.labelled import LabelledWindows, open_labelled_windows
 from foresense.steps.frame import StepRun
@@ -17,6 +20,26 @@ from foresense.steps.window_activity import GROUP
 
 LOG = logging.getLogger(__name__)
 _CHUNK = 256  # windows at once: bounds the memory held
+_TOPOLOGY = "wrist_topology"
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """Families of windows.
+
+    Attributes:
+        values: (n_kept, n_features), float64, finite.
+        columns: Of `values`.
+        refused: Number of each window that a family refused -> the reason.
+        seconds: Family -> seconds that it took.
+        topology: What the topological features of the kept windows come from; None where they are not asked for.
+    """
+
+    values: np.ndarray
+    columns: tuple[Column, ...]
+    refused: dict[int, str]
+    seconds: dict[str, float]
+    topology: TopologicalResult | None
 
 
 def features_activity(run: StepRun, config: ActivityFeaturesConfig) -> FeaturesReport:
@@ -40,7 +63,8 @@ def features_activity(run: StepRun, config: ActivityFeaturesConfig) -> FeaturesR
     """
     windows = open_labelled_windows(run.paths.windows / GROUP)
     windows_sha256 = tree_sha256(run.paths.windows)
-    values, columns, refused, seconds = compute(windows, config.families)
+    computed = compute(windows, config.families)
+    columns, refused = computed.columns, computed.refused
     limit = config.max_failed * len(windows.starts)
     if len(refused) > limit:
         number, reason = next(iter(refused.items()))
@@ -49,7 +73,7 @@ def features_activity(run: StepRun, config: ActivityFeaturesConfig) -> FeaturesR
             f"(features.max_failed {config.max_failed:g}); window {number} of "
             f"{windows.people[windows.owners[number]]}: {reason}"
         )
-    table = pd.DataFrame(values, columns=[column.name for column in columns])
+    table = pd.DataFrame(computed.values, columns=[column.name for column in columns])
     kept = np.setdiff1d(np.arange(len(windows.starts)), np.array(list(refused), np.int64))
     table.insert(0, "window", kept)
     with replaced_folder(run.paths.features) as beside:
@@ -69,29 +93,30 @@ def features_activity(run: StepRun, config: ActivityFeaturesConfig) -> FeaturesR
         data_sha256=windows_sha256,
         n_windows=len(table),
         n_refused=len(refused),
-        ms_per_window={name: round(took / len(windows.starts) * 1000, 4) for name, took in seconds.items()},
+        ms_per_window={name: round(took / len(windows.starts) * 1000, 4) for name, took in computed.seconds.items()},
+        landmarks={} if computed.topology is None else bound_facts(computed.topology),
         features={column.name: _facts(table[column.name], column) for column in columns},
     )
 
 
-def compute(
-    windows: LabelledWindows, families: Sequence[str]
-) -> tuple[np.ndarray, tuple[Column, ...], dict[int, str], dict[str, float]]:
+def compute(windows: LabelledWindows, families: Sequence[str]) -> Computed:
     """Compute families of all windows.
 
-    Returns:
-        Values (n_kept, n_features), their columns, number of each refused window with the reason, and the seconds that
-        each family took.
+    Raises:
+        ValueError: an unknown family.
+        SignalError: features that are not finite.
     """
     functions = {name: load_family(name) for name in families}
     seconds = dict.fromkeys(families, 0.0)
     refused: dict[int, str] = {}
     chunks: list[np.ndarray] = []
+    topology: list[TopologicalResult] = []
     columns: tuple[Column, ...] = ()
     for first in range(0, len(windows.starts), _CHUNK):
         numbers = np.arange(first, min(first + _CHUNK, len(windows.starts)))
-        for values, found in _salvaged(windows, numbers, functions, refused, seconds):
+        for values, found, of_landmarks in _salvaged(windows, numbers, functions, refused, seconds):
             chunks.append(values)
+            topology += of_landmarks
             columns = columns or found
         if first % (_CHUNK * 16) == 0:
             LOG.info("features of %d of %d windows", first + len(numbers), len(windows.starts))
@@ -101,7 +126,7 @@ def compute(
         raise SignalError(
             f"feature {columns[column].name!r} is {values[row, column]} in row {row}; a defect of its family"
         )
-    return values, columns, refused, seconds
+    return Computed(values, columns, refused, seconds, joined(topology) if topology else None)
 
 
 def contexts_of(windows: LabelledWindows, numbers: np.ndarray) -> Contexts:
@@ -124,14 +149,22 @@ def _salvaged(
     functions: dict[str, Family],
     refused: dict[int, str],
     seconds: dict[str, float],
-) -> Iterator[tuple[np.ndarray, tuple[Column, ...]]]:
-    """Values of those of these windows that no family refuses; the reasons of the others go into `refused`."""
+) -> Iterator[tuple[np.ndarray, tuple[Column, ...], list[TopologicalResult]]]:
+    """Values of those of these windows that no family refuses, and where the topological ones come from.
+
+    The reasons of the others go into `refused`.
+    """
+    topology: list[TopologicalResult] = []
     try:
         contexts = contexts_of(windows, numbers)
         found = {}
         for name, function in functions.items():
             begun = time.perf_counter()
-            found[name] = function(contexts)
+            if name == _TOPOLOGY:
+                found[name], result = topological_with_bound(contexts)
+                topology.append(result)
+            else:
+                found[name] = function(contexts)
             seconds[name] += time.perf_counter() - begun
     except ValueError as error:
         if len(numbers) == 1:
@@ -145,7 +178,7 @@ def _salvaged(
         for name, one in found.items()
         for feature, unit in zip(one.names, one.units, strict=True)
     )
-    yield np.concatenate([one.values for one in found.values()], axis=1), columns
+    yield np.concatenate([one.values for one in found.values()], axis=1), columns, topology
 
 
 def _facts(values: pd.Series, column: Column) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""The report and the pictures of a training of people."""
+"""The report of a training of people, its pictures, and the numbers of each picture beside it."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foresense.config.activity import ActivityTrainConfig
 from foresense.evaluate.class_plots import Bars, plot_confusions, plot_scores
-from foresense.evaluate.classification import ClassScores
+from foresense.evaluate.classification import ClassRow, ClassScores
 from foresense.signals import Gate, TrainReport, write_bytes, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.people_data import Fold, PeopleData
@@ -33,7 +36,7 @@ def people_report(
     time_gate: Gate,
     **provenance: Any,
 ) -> TrainReport:
-    """Write the step's report, with `metrics.json`, `loss.csv` and pictures beside it.
+    """Write the step's report, with `metrics.json`, `loss.csv`, pictures and tables beside it.
 
     Args:
         run: The step that is running.
@@ -59,6 +62,7 @@ def people_report(
     )
     write_bytes(run.paths.reports / "loss.csv", _loss(fits).encode())
     _draw(run, data, judged)
+    write_tables(run.paths.reports / "plots", judged.scores, judged.smoothed)
     step_ms = [ms for found in fits.values() for one in found for ms in one.step_ms]
     shipped = fits[judged.choices[0]][0]
     return run.finish(
@@ -124,10 +128,18 @@ def _conclusion(
         "the network beats the best rival" if wins else f"THE NETWORK IS NOT SURELY {margin:g} AHEAD OF THE BEST RIVAL"
     )
     smoothed = f", smoothed {shown.metrics['macro_f1']:.3f}" if judged.smoothed is not None else ""
+    chosen_by = {name: float(np.mean(judged.said[name].macro_f1)) for name in (CHOSEN, *RIVALS)}
+    first = max(RIVALS, key=lambda name: chosen_by[name])
+    ships = (
+        f"Ships: {judged.choices[0]}, ahead of the rivals on the people that choose"
+        if chosen_by[CHOSEN] >= chosen_by[first]
+        else f"Ships: {judged.choices[0]}, BEHIND {first.upper()} ON THE PEOPLE THAT CHOOSE (rivals are not exported)"
+    )
     return (
         f"{pipeline}: macro-F1 {best.metrics['macro_f1']:.3f} [{low:.3f}, {high:.3f}] on {best.n_people} people held "
         f"out in turn{smoothed}; {verdict}, {judged.rival} ({rival.metrics['macro_f1']:.3f}): difference "
-        f"{ahead.value:+.3f} [{ahead.interval[0]:+.3f}, {ahead.interval[1]:+.3f}]."
+        f"{ahead.value:+.3f} [{ahead.interval[0]:+.3f}, {ahead.interval[1]:+.3f}]. {ships} "
+        f"(mean of the turns: {chosen_by[CHOSEN]:.3f}, {first} {chosen_by[first]:.3f})."
     )
 
 
@@ -160,6 +172,54 @@ def _draw(run: StepRun, data: PeopleData, judged: "Judged") -> None:
         for name, scores in shown.items()
     }
     plot_scores(plots / "metrics.png", f"{run.pipeline}: scores on people held out", SHOWN, by_metric, "score")
+
+
+def write_tables(folder: Path, scores: Mapping[str, ClassScores], smoothed: Mapping[str, ClassScores] | None) -> None:
+    """The numbers behind the pictures of a training, for others' programs.
+
+    `scores-<kind>.json` has everything of what was chosen, `confusion-<kind>.csv` its confusion matrix (row = true
+    class, column = predicted class, windows); `metrics.csv` and `f1-by-class.csv` compare all predictors. `<kind>` is
+    `raw`, and `smoothed` where a pipeline smooths.
+
+    Args:
+        folder: Where they are written.
+        scores: Candidate, rival or CHOSEN -> its raw scores.
+        smoothed: The same of those that were smoothed.
+    """
+    kinds = {"raw": scores} if smoothed is None else {"raw": scores, "smoothed": smoothed}
+    by_metric: list[Sequence[object]] = [("predictor", "kind", "metric", "value", "low", "high")]
+    by_class: list[Sequence[object]] = [
+        ("predictor", "kind", "class", "precision", "recall", "f1", "f1_low", "f1_high", "support")
+    ]
+    for kind, found in kinds.items():
+        chosen = found[CHOSEN]
+        write_json(folder / f"scores-{kind}.json", chosen.to_json())
+        rows = [(name, *row) for name, row in zip(chosen.classes, chosen.confusion, strict=True)]
+        _write_csv(folder / f"confusion-{kind}.csv", [("true", *chosen.classes), *rows])
+        for predictor, one in found.items():
+            by_metric += [
+                (predictor, kind, metric, *map(_decimal, (value, *one.intervals[metric])))
+                for metric, value in one.metrics.items()
+            ]
+            by_class += [(predictor, kind, name, *_class_values(row)) for name, row in one.per_class.items()]
+    _write_csv(folder / "metrics.csv", by_metric)
+    _write_csv(folder / "f1-by-class.csv", by_class)
+
+
+def _class_values(row: ClassRow) -> list[object]:
+    """As text; an interval that is not known is empty."""
+    interval = ("", "") if row.f1_interval is None else tuple(map(_decimal, row.f1_interval))
+    return [*map(_decimal, (row.precision, row.recall, row.f1)), *interval, row.support]
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.6f}"
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_bytes(path, text.getvalue().encode())
 
 
 def _loss(fits: Mapping[str, Sequence[FitResult]]) -> str:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
@@ -11,7 +12,8 @@ from rich.text import Text
 from foresense.config import STEPS, read_any, read_stages
 from foresense.config.smoke import shrink
 from foresense.signals import Gate, Layout, Report, read_report
-from foresense.signals.reports import REPORTS
+from foresense.signals.reports import REPORTS, FeaturesReport
+from foresense.steps.people_tables import landmarks_table, profile_table, read_profile
 from foresense.steps.process import running
 
 
@@ -26,6 +28,7 @@ class Overview:
         reports: The reports that exist, by step.
         problems: Step to why its report cannot be read.
         running: Step to the process that runs it now.
+        profile: What a label costs, where it was measured.
     """
 
     pipeline: str
@@ -34,6 +37,7 @@ class Overview:
     reports: dict[str, Report] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=dict)
+    profile: dict[str, Any] = field(default_factory=dict)
 
     @property
     def gates(self) -> list[tuple[str, Gate]]:
@@ -109,6 +113,10 @@ def overview(layout: Layout, pipeline: str) -> Overview:
             continue
         except ValueError as error:
             found.problems[step] = str(error)
+    try:
+        found.profile.update(read_profile(layout.of(pipeline).reports) or {})
+    except ValueError as error:
+        found.problems["profile"] = str(error)
     if not (found.reports or found.problems or found.running):
         raise FileNotFoundError(f"{layout.of(pipeline).reports}: no report there; run `foresense run {pipeline}` first")
     return found
@@ -131,6 +139,7 @@ def as_text(found: Overview) -> str:
         {
             "pipeline": found.pipeline,
             "reports": content,
+            "profile": found.profile or None,
             "running": found.running,
             "outdated": found.outdated,
             "unreadable": found.problems,
@@ -143,10 +152,15 @@ def as_text(found: Overview) -> str:
 
 
 def summary(found: Overview) -> list[Table | Group]:
-    """Tables for people: the steps, the quality beside its baselines, the gates."""
+    """Tables for people: the steps, the quality beside its baselines, what it costs, the gates."""
     tables: list[Table | Group] = [_steps_table(found)]
     if "train" in found.reports:
         tables.append(_quality_table(found.reports["train"].model_dump()))
+    features = found.reports.get("features")
+    if isinstance(features, FeaturesReport) and features.landmarks:
+        tables.append(landmarks_table(features.landmarks))
+    if found.profile:
+        tables.append(profile_table(found.profile))
     tables.append(gates_table(found))
     return tables
 
