@@ -52,7 +52,7 @@ CONFIG = ActivityConfig.model_validate(
                         "scaling": "training",
                     },
                     "learning_rate": 3e-3,
-                    "n_epochs": 2,
+                    "n_epochs": 5,
                     "batch_size": 16,
                 },
                 "wide": {
