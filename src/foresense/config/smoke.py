@@ -66,7 +66,9 @@ def _shrink_activity(config: ActivityConfig) -> ActivityConfig:
     sections["ingest"] |= {"first_people": 6, "n_people": 6, "n_hours": 16.0}  # a day shorter than that has no sleep
     sections["window"] |= {"n_folds": 3, "stride_s": config.window.length_s}
     candidates = {
-        name: one | {"pretrain_epochs": min(one["pretrain_epochs"], 1), "n_epochs": 1}
+        name: one
+        | {"pretrain_epochs": min(one["pretrain_epochs"], 1), "n_epochs": 1}
+        | {"network": one["network"] | {"n_kernels": 100}}
         for name, one in list(sections["train"]["candidates"].items())[:1]
     }
     sections["train"] |= {"candidates": candidates, "folds": 1}
