@@ -14,8 +14,8 @@ from pathlib import Path
 from tools.closure import Code
 
 STEPS = ("ingest", "window", "features", "train", "export", "benchmark")
-#: What has a digest: the function of each step, and that of `train` for a fleet.
-ENTRIES = (*STEPS, "train_fleet", *(f"{step}_activity" for step in STEPS))
+#: What has a digest: the function of each step, that of `train` for a fleet, and those of other kinds of pipelines.
+ENTRIES = (*STEPS, "train_fleet", *(f"{step}_activity" for step in STEPS), "ingest_mixed", "window_mixed")
 PACKAGE = "foresense"
 #: Not part of any digest: they arrange and tell what others computed (reports, pictures, runs), and compute no number
 #: and no verdict themselves; else a new sentence in a report would train everything again.

@@ -206,7 +206,7 @@ def test_what_forecasts_refuses_another_kind(tmp_path):
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("kind: activity", "kind: dance", "pipelines.wrist.kind: no kind 'dance' (known: forecast, activity)"),
+        ("kind: activity", "kind: dance", "pipelines.wrist.kind: no kind 'dance' (known: forecast, activity, mixed)"),
         (
             "n_times: 0",
             "n_times: 5",

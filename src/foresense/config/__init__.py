@@ -3,6 +3,7 @@
 from foresense.config.activity import ActivityConfig
 from foresense.config.device import DeviceConfig, read_device
 from foresense.config.engine import EngineConfig
+from foresense.config.mixed_pipeline import MixedConfig
 from foresense.config.pipeline import (
     STEPS,
     BenchmarkConfig,
@@ -26,6 +27,7 @@ from foresense.config.reading import (
     read_pipeline,
     read_pipelines,
     read_stages,
+    steps_with_section,
 )
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "FleetConfig",
     "GateConfig",
     "IngestConfig",
+    "MixedConfig",
     "PipelineConfig",
     "Section",
     "SplitConfig",
@@ -53,4 +56,5 @@ __all__ = [
     "read_pipeline",
     "read_pipelines",
     "read_stages",
+    "steps_with_section",
 ]

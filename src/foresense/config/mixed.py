@@ -128,6 +128,7 @@ class MixedSyntheticIngestConfig(Section):
     """Simulated mixed recordings whose outcome follows a rule; sizes of D-7 in the requirements."""
 
     source: Literal["mixed_synthetic"]
+    raw: None = None  # reads no files
     n_recordings: int = Field(default=1000, ge=6)
     n_steps: int = Field(default=64, ge=4)
     n_numeric: NonNegativeInt = 4
@@ -159,7 +160,7 @@ MixedIngestConfig = Annotated[
 
 
 class MixedSchemaConfig(Section):
-    """Section `schema`: which channels of the recordings a model sees; null: all of a kind, []: none."""
+    """Part `channels` of section `window`: which ones a model sees; null: all of a kind, []: none."""
 
     numeric: tuple[str, ...] | None = None
     categorical: tuple[str, ...] | None = None

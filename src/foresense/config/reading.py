@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from foresense.config.activity import ActivityConfig
+from foresense.config.mixed_pipeline import MixedConfig
 from foresense.config.pipeline import STEPS, PipelineConfig
 from foresense.config.section import ConfigError, Section, problems_of
 
@@ -21,11 +22,16 @@ __all__ = [
     "read_pipelines",
     "read_stages",
     "read_yaml",
+    "steps_with_section",
 ]
 
-AnyPipeline = PipelineConfig | ActivityConfig
+AnyPipeline = PipelineConfig | ActivityConfig | MixedConfig
 #: Value of the key `kind` to the shape of a pipeline; `forecast` where the key is absent.
-KINDS: dict[str, type[PipelineConfig] | type[ActivityConfig]] = {"forecast": PipelineConfig, "activity": ActivityConfig}
+KINDS: dict[str, type[PipelineConfig] | type[ActivityConfig] | type[MixedConfig]] = {
+    "forecast": PipelineConfig,
+    "activity": ActivityConfig,
+    "mixed": MixedConfig,
+}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -114,6 +120,11 @@ def read_stages(params: Path) -> dict[str, tuple[str, ...]]:
     if problems:
         raise ConfigError("\n  ".join([f"{params}: {len(problems)} problem(s)", *problems]))
     return {step: tuple(names) for step, names in stages.items()}
+
+
+def steps_with_section(config: AnyPipeline) -> tuple[str, ...]:
+    """Steps that the kind of this pipeline has, in order; one that it has no use for has no section."""
+    return tuple(step for step in STEPS if step in type(config).model_fields)
 
 
 def _validated(name: str, section: Any) -> AnyPipeline | list[str]:

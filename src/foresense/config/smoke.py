@@ -3,6 +3,7 @@
 from typing import Any
 
 from foresense.config.activity import ActivityConfig
+from foresense.config.mixed_pipeline import MixedConfig
 from foresense.config.pipeline import PipelineConfig
 from foresense.config.reading import AnyPipeline
 
@@ -10,6 +11,9 @@ from foresense.config.reading import AnyPipeline
 SMOKE_ROWS = 600
 SMOKE_CONTEXT = 192
 SMOKE_HORIZON = 24
+#: Of mixed recordings: how many stays, and steps between windows of stations (a prime: all hours of a day occur).
+SMOKE_RECORDINGS = 60
+SMOKE_STRIDE = 101
 #: Judging how good a model is after a few steps of training would say nothing.
 QUALITY_GATES = ("mse", "mae", "mse_ratio_to_best_baseline", "macro_f1", "quality_drop")
 
@@ -23,7 +27,9 @@ def shrink(config: AnyPipeline) -> AnyPipeline:
     Returns:
         A valid pipeline with the same sources, channels, scaler and kinds of model.
     """
-    return _shrink_activity(config) if isinstance(config, ActivityConfig) else _shrink_forecast(config)
+    if isinstance(config, ActivityConfig):
+        return _shrink_activity(config)
+    return _shrink_mixed(config) if isinstance(config, MixedConfig) else _shrink_forecast(config)
 
 
 def _shrink_forecast(config: PipelineConfig) -> PipelineConfig:
@@ -76,6 +82,18 @@ def _shrink_activity(config: ActivityConfig) -> ActivityConfig:
     gates = {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES}
     sections["benchmark"] |= {"n_warmup": 2, "n_timed": 20, "n_threads": (1,), "n_quality": 8, "gates": gates}
     return ActivityConfig.model_validate(sections)
+
+
+def _shrink_mixed(config: MixedConfig) -> MixedConfig:
+    sections: dict[str, Any] = config.model_dump()
+    limits = {"first_recordings": SMOKE_RECORDINGS, "n_recordings": SMOKE_RECORDINGS}
+    sections["ingest"] |= {name: limit for name, limit in limits.items() if name in sections["ingest"]}
+    if config.window.is_outcome:
+        sections["window"] |= {"n_folds": 3}
+    else:  # all of the time, which has the dates of the split in it, in few windows
+        strides = {"stride": config.window.stride, "stride_evaluation": config.window.stride_evaluation}
+        sections["window"] |= {name: max(stride, SMOKE_STRIDE) for name, stride in strides.items()}
+    return MixedConfig.model_validate(sections)
 
 
 def _tiny(candidate: dict[str, Any]) -> dict[str, Any]:

@@ -208,8 +208,8 @@ class MixedSchema:
             static_numeric=[one.name for one in self.static_numeric],
             static_categorical=[one.name for one in self.static_categorical],
         )
-        changing = _tables(ordered.categorical, self.categorical)
-        static = _tables(ordered.static_categorical, self.static_categorical)
+        changing = code_tables(ordered.categorical, self.categorical)
+        static = code_tables(ordered.static_categorical, self.static_categorical)
         recordings = tuple(_recoded(one, changing, static) for one in ordered.recordings)
         n_unseen = {
             channel.name: int(sum((one.categories[:, index] == UNSEEN).sum() for one in recordings))
@@ -310,8 +310,8 @@ def _named(found: MixedSet, changing: np.ndarray, static: np.ndarray) -> tuple[s
     return tuple(channel.name for channel, is_one in zip(channels, chosen, strict=True) if is_one)
 
 
-def _tables(old: Sequence[CategoricalChannel], new: Sequence[CategoricalChannel]) -> list[np.ndarray]:
-    """For each channel, the new code of each old one."""
+def code_tables(old: Sequence[CategoricalChannel], new: Sequence[CategoricalChannel]) -> list[np.ndarray]:
+    """For each channel, (n_codes,) int64: the new code of each old one; `UNSEEN` where the new vocabulary lacks it."""
     found = []
     for before, after in zip(old, new, strict=True):
         numbers = {value: number for number, value in enumerate(after.values, start=FIRST_VALUE)}

@@ -8,10 +8,12 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from foresense.signals import file_sha256, write_bytes
-from foresense.sources.sets import RawFile, RawSet, find_set
+from foresense.sources.mixed_sets import known_set
+from foresense.sources.sets import RawFile, RawSet
 from foresense.sources.tables import SourceError
 
 _TIMEOUT_S = 30.0
+_SHOWN = 5  # names of files; of more, only how many
 
 
 class FetchError(RuntimeError):
@@ -40,8 +42,9 @@ class FetchResult:
 
     def __str__(self) -> str:
         """Two lines for the command line."""
+        shown = ", ".join(self.files) if len(self.files) <= _SHOWN else f"{len(self.files)} files"
         return (
-            f"{self.set_name}: {', '.join(self.files)} in {self.folder} ({self.origin}), SHA-256 checked\n"
+            f"{self.set_name}: {shown} in {self.folder} ({self.origin}), SHA-256 checked\n"
             f"from {self.source}; licence {self.licence}"
         )
 
@@ -50,14 +53,14 @@ def fetch(set_name: str, raw: Path) -> FetchResult:
     """Bring the public set `set_name` into `<raw>/<set_name>/`; nothing is written before all of it is there.
 
     Args:
-        set_name: A name in `sources.sets.SETS`.
+        set_name: A name in `sources.sets` or `sources.mixed_sets`.
         raw: Folder data/raw.
 
     Raises:
         SourceError: no such set, or files that are there already are not the set's files.
         FetchError: the file is not where it should be, no network, or a wrong digest.
     """
-    return fetch_set(find_set(set_name), raw, local=os.environ.get("FORESENSE_DATA") or None)
+    return fetch_set(known_set(set_name), raw, local=os.environ.get("FORESENSE_DATA") or None)
 
 
 def fetch_set(wanted: RawSet, raw: Path, *, local: str | None) -> FetchResult:

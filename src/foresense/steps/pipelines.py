@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from foresense.config import AnyPipeline, PipelineConfig, read_pipelines
+from foresense.config import AnyPipeline, MixedConfig, PipelineConfig, read_pipelines
 from foresense.signals import Layout
 from foresense.steps.report import overview
 
@@ -18,20 +18,29 @@ def listing(layout: Layout) -> Table:
             name,
             config.ingest.raw or config.ingest.source,
             _windows(config),
-            ", ".join((config.training if isinstance(config, PipelineConfig) else config.train).candidates),
-            _last_result(layout, name, config),
+            _candidates(config),
+            _last_result(layout, name),
             config.description,
         )
     return table
 
 
+def _candidates(config: AnyPipeline) -> str:
+    if isinstance(config, MixedConfig):
+        return "none yet"
+    return ", ".join((config.training if isinstance(config, PipelineConfig) else config.train).candidates)
+
+
 def _windows(config: AnyPipeline) -> str:
     if isinstance(config, PipelineConfig):
         return f"{config.window.context} to {config.window.horizon}"
+    if isinstance(config, MixedConfig):
+        inputs = "all" if config.window.length is None else str(config.window.length)
+        return f"{inputs} to {config.window.target}"
     return f"{config.window.length_s:g} s"
 
 
-def _last_result(layout: Layout, name: str, config: AnyPipeline) -> Text:
+def _last_result(layout: Layout, name: str) -> Text:
     try:
         found = overview(layout, name)
     except FileNotFoundError:
@@ -44,4 +53,4 @@ def _last_result(layout: Layout, name: str, config: AnyPipeline) -> Text:
         return Text(f"NOT JUDGED: {', '.join(found.broken)}", "bold red")
     if found.gates and not found.unjudged:
         return Text(f"all {len(found.gates)} gates hold", "green")
-    return Text(f"{len(found.reports)} steps done, {len(config.benchmark.gates)} gates to judge")
+    return Text(f"{len(found.reports)} steps done, {len(found.limits)} gates to judge")

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from foresense.config import STEPS, read_any, read_stages
+from foresense.config import STEPS, MixedConfig, read_any, read_stages, steps_with_section
 from foresense.config.smoke import shrink
 from foresense.signals import Gate, Layout, Report, read_report
 from foresense.signals.reports import REPORTS, FeaturesReport
@@ -88,7 +88,7 @@ class Overview:
 def overview(layout: Layout, pipeline: str) -> Overview:
     """Read every report of `pipeline` that exists, without waiting for a step that is running.
 
-    A pipeline that is in no list of `stages`, or that was tried in a scratch folder, is asked for all six steps.
+    A pipeline in no list of `stages`, or that was tried in a scratch folder, is asked for all steps of its kind.
 
     Raises:
         ConfigError: params.yaml has no such pipeline, or problems.
@@ -98,11 +98,10 @@ def overview(layout: Layout, pipeline: str) -> Overview:
     config, stages = read_any(params, pipeline), read_stages(params)
     steps = tuple(step for step in STEPS if pipeline in stages.get(step, ()))
     if layout.root != layout.project:
-        steps, config = STEPS, shrink(config)
-    limits = {
-        name: gate.at_most if gate.at_least is None else gate.at_least for name, gate in config.benchmark.gates.items()
-    }
-    found = Overview(pipeline, steps or STEPS, limits)
+        steps, config = steps_with_section(config), shrink(config)
+    gates = {} if isinstance(config, MixedConfig) else config.benchmark.gates
+    limits = {name: gate.at_most if gate.at_least is None else gate.at_least for name, gate in gates.items()}
+    found = Overview(pipeline, steps or steps_with_section(config), limits)
     for step in STEPS:
         holder = running(layout.cache, step, pipeline)
         if holder is not None:

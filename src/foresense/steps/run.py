@@ -10,7 +10,15 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from foresense.config import STEPS, ActivityConfig, AnyPipeline, ConfigError, PipelineConfig, read_any, read_stages
+from foresense.config import (
+    STEPS,
+    AnyPipeline,
+    ConfigError,
+    PipelineConfig,
+    read_any,
+    read_stages,
+    steps_with_section,
+)
 from foresense.config.smoke import shrink
 from foresense.signals import Layout, Report
 from foresense.steps.frame import Profile, StepRun
@@ -30,9 +38,15 @@ def run_step(run: StepRun, config: AnyPipeline) -> Report:
     """Run one step with its own section of `config`, while nobody else runs it.
 
     Raises:
-        ConfigError: unknown step.
+        ConfigError: unknown step, or one that this kind of pipeline does not have.
         StepBusyError: another process runs the same step of the same pipeline.
     """
+    known = steps_with_section(config)
+    if run.step not in known:
+        raise ConfigError(
+            f"pipeline {run.pipeline!r} is of the kind {config.kind!r}, which has no step {run.step!r} (it has: "
+            f"{', '.join(known)})"
+        )
     module, _, function = function_of(run.step, config).partition(":")
     if isinstance(config, PipelineConfig):
         run = replace(run, engine=config.engine)
@@ -46,8 +60,8 @@ def run_step(run: StepRun, config: AnyPipeline) -> Report:
 
 def function_of(step: str, config: AnyPipeline) -> str:
     """What runs `step` of this pipeline, as "module:function"."""
-    if isinstance(config, ActivityConfig):
-        return f"foresense.steps.{step}_activity:{step}_activity"
+    if not isinstance(config, PipelineConfig):
+        return f"foresense.steps.{step}_{config.kind}:{step}_{config.kind}"
     return FLEET_FUNCTION if step == "train" and config.fleet is not None else STEP_FUNCTIONS[step]
 
 
@@ -74,7 +88,7 @@ def steps_of(project: Path, pipeline: str) -> tuple[str, ...]:
 
 
 def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
-    """Run all six steps of `pipeline`, shrunk, in this process, in `runs/smoke-<pipeline>`, which is emptied first.
+    """Run all steps of `pipeline`, shrunk, in this process, in `runs/smoke-<pipeline>`, which is emptied first.
 
     The pipeline need not stand under `stages:` yet, which is how one's own recordings are tried.
 
@@ -86,7 +100,7 @@ def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
     scratch = project / "runs" / f"smoke-{pipeline}"
     shutil.rmtree(scratch, ignore_errors=True)
     layout = Layout(root=scratch, project=project)
-    for step in STEPS:
+    for step in steps_with_section(config):
         yield run_step(StepRun(step=step, pipeline=pipeline, layout=layout, profile="smoke"), config)
 
 
@@ -120,7 +134,7 @@ def run_full(project: Path, pipeline: str, echo: Callable[[str], None], *, asset
 
 def _train_again(project: Path, pipeline: str, config: AnyPipeline, assets: Sequence[str]) -> None:
     """Forget what became of `assets`, so that the next training takes them up again."""
-    if isinstance(config, ActivityConfig) or config.fleet is None:
+    if not isinstance(config, PipelineConfig) or config.fleet is None:
         raise ConfigError(
             f"--asset: {pipeline} has no section `fleet`, and its step `train` takes up all its machines; run it "
             "without --asset"

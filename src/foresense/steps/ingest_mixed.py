@@ -1,0 +1,83 @@
+"""Step `ingest` of a pipeline of mixed recordings: numbers full of holes beside categories, on one grid."""
+
+import csv
+import io
+import logging
+from dataclasses import asdict, astuple, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresense.config.mixed import MixedIngestConfig, MixedSyntheticIngestConfig
+from foresense.signals import IngestReport, write_bytes
+from foresense.signals.mixed import MixedRecording, MixedSet, write_mixed
+from foresense.signals.mixed_columns import MISSING
+from foresense.sources import Places, Refusal
+from foresense.sources.mixed import load_mixed
+from foresense.steps.frame import StepRun
+
+LOG = logging.getLogger(__name__)
+
+
+def ingest_mixed(run: StepRun, config: MixedIngestConfig) -> IngestReport:
+    """Load the mixed recordings of one pipeline, and write them.
+
+    Args:
+        run: The step's run.
+        config: Section `ingest`.
+
+    Returns:
+        The report, written to `reports/<pipeline>/ingest.json`; recordings lie in `data/recordings/<pipeline>/`, rows
+        and cells that were refused in `reports/<pipeline>/refused.csv`, which is there only when there are any.
+
+    Raises:
+        FileNotFoundError: the source's files are not there.
+        SourceError: files that are not in the source's layout.
+        SignalError: not one recording.
+    """
+    places = Places(run.layout.raw, run.layout.project, run.layout.cache / "kept" / run.pipeline)
+    found = load_mixed(config.source)(config, places)
+    _write_refused(run.paths.reports / "refused.csv", found.refusals)
+    for finding in found.findings:
+        LOG.warning("%s: %s, n = %d: %s", finding.asset or config.source, finding.kind, finding.n, finding.message)
+    facts = {"source": config.source, "raw_sha256": found.sha256, **found.facts}
+    write_mixed(run.paths.recordings, found.recordings, facts=facts)
+    return run.finish(
+        IngestReport,
+        data_sha256=found.sha256,
+        seed=config.seed if isinstance(config, MixedSyntheticIngestConfig) else 0,
+        source=config.source,
+        assets={one.name: _facts(one, found.recordings) for one in found.recordings.recordings},
+        findings=[asdict(finding) for finding in found.findings],
+    )
+
+
+def _facts(one: MixedRecording, recordings: MixedSet) -> dict[str, Any]:
+    n_missing = int(np.isnan(one.numeric).sum() + (one.categories == MISSING).sum())
+    found: dict[str, Any] = {
+        "n_rows": one.n_steps,
+        "n_missing": n_missing,
+        "missing_share": round(n_missing / (one.numeric.size + one.categories.size), 6),
+    }
+    if recordings.has_time:
+        last_ns = one.start_ns + round(recordings.interval_s * 1e9) * (one.n_steps - 1)
+        found |= {"start": _utc(one.start_ns), "end": _utc(last_ns)}
+    return found
+
+
+def _utc(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="seconds")
+
+
+def _write_refused(path: Path, refusals: tuple[Refusal, ...]) -> None:
+    """Write every refused row and cell; where there is none, remove what an earlier run wrote."""
+    if not refusals:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([field.name for field in fields(Refusal)])
+    rows.writerows(astuple(refusal) for refusal in refusals)
+    write_bytes(path, text.getvalue().encode())
