@@ -9,6 +9,7 @@ import ast
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,16 @@ def shared_mappings(text: str) -> list[str]:
     ]
 
 
+def unquoted_dates(content: Any, path: str = "") -> list[str]:
+    """Dates that YAML reads as dates: DVC (3.67.1) stops at the first one, whatever it was asked to do."""
+    if isinstance(content, date):
+        return [f"{path} is the date {content}; DVC takes none: write it in quotes"]
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [line for key, value in items for line in unquoted_dates(value, f"{path}.{key}" if path else str(key))]
+
+
 def _params_problems(params: dict[str, Any]) -> list[str]:
-    lines = []
+    lines = unquoted_dates(params)
     for pipeline, sections in params["pipelines"].items():
         using = [step for step in STEPS if pipeline in params["stages"].get(step, ())]
         lines += [

@@ -34,7 +34,7 @@ WARD = MixedConfig.model_validate(
 
 @pytest.fixture
 def project(tmp_path: Path) -> Layout:
-    digests = {f"{step}{kind}": {"s": "0"} for step in ("ingest", "window") for kind in ("", "_mixed")}
+    digests = {f"{step}{kind}": {"s": f"{len(kind)}-{step}"} for step in ("ingest", "window") for kind in ("", "_mixed")}
     (tmp_path / "code.json").write_text(json.dumps(digests))
     stages = {step: {"ward": {"code": f"{step}_mixed"}} for step in ("ingest", "window")}
     pipelines = {"ward": WARD.model_dump(mode="json")}
@@ -57,6 +57,7 @@ def test_two_steps_give_recordings_windows_and_reports(project: Layout) -> None:
     assert (len(found.recordings), len(windows.starts), facts["n_without_target"]) == (30, 27, 3)
     assert sum(facts["by_class"].values()) == 27
     assert windowed.seed == 1
+    assert (ingested.code_digest, windowed.code_digest) == ("6-inge", "6-wind")
     assert read_json(paths.windows / "manifest.json")["recordings_sha256"] == windowed.data_sha256
     assert not (paths.reports / "refused.csv").exists()
 

@@ -115,3 +115,10 @@ def test_a_shared_mapping_is_refused_because_an_experiment_could_not_change_it(c
     params = checkout / "params.yaml"
     params.write_text(params.read_text().replace("split: {unit", "split: &shared {unit", 1))
     assert any("the mapping &shared is shared; `dvc exp run -S` would silently" in line for line in problems(checkout))
+
+
+def test_a_date_that_dvc_could_not_read_is_named(checkout: Path) -> None:
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text().replace('train_until: "2015-03-01"', "train_until: 2015-03-01"))
+    said = "pipelines.air.window.split.train_until is the date 2015-03-01; DVC takes none: write it in quotes"
+    assert any(said in line for line in problems(checkout))

@@ -42,6 +42,7 @@ class StepRun:
         layout: Where files are.
         profile: `full` through DVC, `smoke` in a scratch folder, `demo` for the pipeline of `make demo`.
         engine: Where the trainings of a fleet run; changes no result.
+        entry: Name in code.json of what runs; None where it is the step's.
     """
 
     step: str
@@ -49,6 +50,7 @@ class StepRun:
     layout: Layout
     profile: Profile = "full"
     engine: EngineConfig = field(default_factory=EngineConfig)
+    entry: str | None = None
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -85,7 +87,7 @@ class StepRun:
             created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
             git_commit=git_commit(self.layout.project),
             git_dirty=_git(self.layout.project, "status", "--porcelain", "--", *SOURCES) != "",
-            code_digest=code_digest(self.layout.project, self.step),
+            code_digest=code_digest(self.layout.project, self.entry or self.step),
             data_sha256=data_sha256,
             seed=seed,
             duration_s=round(self.elapsed_s(), 3),
@@ -103,9 +105,9 @@ def git_commit(project: Path) -> str:
     return _git(project, "rev-parse", "HEAD") or "unknown"
 
 
-def code_digest(project: Path, step: str) -> str:
-    """One digest of the code that `step` runs, from code.json (`make check` proves that file up to date)."""
-    rooms = read_json(project / "code.json")[step]
+def code_digest(project: Path, entry: str) -> str:
+    """One digest of the code that `entry` runs, from code.json (`make check` proves that file up to date)."""
+    rooms = read_json(project / "code.json")[entry]
     return "-".join(digest[:6] for _, digest in sorted(rooms.items()))
 
 

@@ -47,7 +47,10 @@ def run_step(run: StepRun, config: AnyPipeline) -> Report:
             f"pipeline {run.pipeline!r} is of the kind {config.kind!r}, which has no step {run.step!r} (it has: "
             f"{', '.join(known)})"
         )
-    module, _, function = function_of(run.step, config).partition(":")
+    path = function_of(run.step, config)
+    module, _, function = path.partition(":")
+    if path != STEP_FUNCTIONS[run.step]:
+        run = replace(run, entry=function)
     if isinstance(config, PipelineConfig):
         run = replace(run, engine=config.engine)
         section = config.training if run.step == "train" else getattr(config, run.step)
