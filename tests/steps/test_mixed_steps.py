@@ -34,7 +34,9 @@ WARD = MixedConfig.model_validate(
 
 @pytest.fixture
 def project(tmp_path: Path) -> Layout:
-    digests = {f"{step}{kind}": {"s": f"{len(kind)}-{step}"} for step in ("ingest", "window") for kind in ("", "_mixed")}
+    digests = {
+        f"{step}{kind}": {"s": f"{len(kind)}-{step}"} for step in ("ingest", "window") for kind in ("", "_mixed")
+    }
     (tmp_path / "code.json").write_text(json.dumps(digests))
     stages = {step: {"ward": {"code": f"{step}_mixed"}} for step in ("ingest", "window")}
     pipelines = {"ward": WARD.model_dump(mode="json")}
