@@ -26,7 +26,7 @@ def test_rounds_are_interleaved_and_every_second_one_runs_backwards() -> None:
     assert found == {"ours": [1.0, 4.0], "peer": [2.0, 3.0]}
 
 
-@pytest.mark.parametrize("name", ["windows", "training"])
+@pytest.mark.parametrize("name", ["windows", "training", "features", "topology", "attention"])
 def test_committed_results_name_the_machine_and_stay_within_their_bars(name: str) -> None:
     from benchmarks.harness import RESULTS
 

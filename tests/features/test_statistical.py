@@ -101,7 +101,7 @@ def test_every_feature_is_that_of_numpy_and_scipy(length, rate_hz, dtype):
     np.testing.assert_array_equal(found[:, exact], expected[:, exact])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(
     seed=st.integers(0, 2**32 - 1),
     length=st.integers(10, 400),

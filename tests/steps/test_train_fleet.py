@@ -250,6 +250,7 @@ def test_the_test_part_decides_nothing(fresh: Layout) -> None:
     assert report.outcomes[OWN[0]]["test_mse"] > 1000
 
 
+@pytest.mark.long
 def test_a_machine_that_kills_the_trainer_is_isolated_and_served_by_the_shared_model(fresh: Layout) -> None:
     report = train(fresh, LOCAL, "poison:crash_on_press")
     row = report.outcomes["press-04"]
