@@ -45,7 +45,7 @@ demo: setup  ## the whole road on one simulated machine: Prefect, DVC and MLflow
 	@$(PYTHON) -m tools.demo
 
 test: setup servers  ## all tests but those that need a device or the internet
-	@$(PYTHON) -m pytest -q
+	@$(PYTHON) -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 test-long: setup servers  ## the tests that take minutes: every task of a night killed, a Spark cluster that loses a worker
 	@$(PYTHON) -m pytest -q -m long

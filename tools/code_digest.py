@@ -15,7 +15,7 @@ from tools.closure import Code
 
 STEPS = ("ingest", "window", "features", "train", "export", "benchmark")
 #: What has a digest: the function of each step, that of `train` for a fleet, and those of other kinds of pipelines.
-ENTRIES = (*STEPS, "train_fleet", *(f"{step}_activity" for step in STEPS), "ingest_mixed", "window_mixed")
+ENTRIES = (*STEPS, "train_fleet", *(f"{step}_{kind}" for kind in ("activity", "mixed") for step in STEPS))
 PACKAGE = "foresense"
 #: Not part of any digest: they arrange and tell what others computed (reports, pictures, runs), and compute no number
 #: and no verdict themselves; else a new sentence in a report would train everything again.
@@ -27,6 +27,8 @@ WRITES_REPORTS_ONLY = frozenset(
         "foresense.signals.reports",
         "foresense.steps.fleet_report",
         "foresense.steps.frame",
+        "foresense.steps.mixed_pictures",
+        "foresense.steps.mixed_report",
         "foresense.steps.people_report",
         "foresense.steps.train_pictures",
         "foresense.steps.train_report",

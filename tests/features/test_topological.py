@@ -262,13 +262,33 @@ def test_parameters_out_of_range_are_refused(asked, message):
 
 
 def test_without_ripser_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ripser", None)
+    monkeypatch.setitem(sys.modules, "pyRipser", None)
     with pytest.raises(ImportError, match=r"the extra 'topology': pip install 'foresense\[topology\]'"):
         topological_features(gait(1), RATE_HZ)
 
 
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 60))
+@settings(max_examples=40, deadline=None)
+def test_bars_are_those_of_ripsers_python_part_to_the_bit(seed, n):
+    points = np.random.default_rng(seed).normal(size=(n, 3))
+    between = np.linalg.norm(points[:, None] - points[None], axis=2)
+    h0, h1 = ripser(between, maxdim=1, distance_matrix=True)["dgms"]
+    found = rips_bars(between)
+    np.testing.assert_array_equal(found[0], h0[:-1])
+    np.testing.assert_array_equal(found[1], h1)
+
+
+def test_a_window_needs_none_of_the_libraries_that_ripsers_python_part_imports():
+    code = (
+        "import sys, numpy as np; from foresense.features.topological import topological_features as of; "
+        "of(np.random.default_rng(0).normal(0, 0.3, (1, 200, 3)), 20.0); "
+        "print(sorted({'sklearn', 'scipy', 'ripser'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_importing_the_family_imports_no_ripser():
-    code = "import sys, foresense.features.wrist_topology; print('ripser' in sys.modules)"
+    code = "import sys, foresense.features.wrist_topology; print('pyRipser' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

@@ -1,13 +1,14 @@
 """From files to windows of mixed recordings: reports, places on disk, and the public sets."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from foresense.config import ConfigError, MixedConfig, read_pipelines
+from foresense.config import STEPS, ConfigError, MixedConfig, read_pipelines
 from foresense.signals import IngestReport, Layout, WindowReport, read_json, read_report
 from foresense.signals.mixed import open_mixed
 from foresense.signals.mixed_windows import open_mixed_windows
@@ -17,7 +18,7 @@ from foresense.steps.fetch import FetchResult, fetch
 from foresense.steps.frame import StepRun
 from foresense.steps.ingest_mixed import ingest_mixed
 from foresense.steps.pipelines import listing
-from foresense.steps.report import overview
+from foresense.steps.report import as_text, overview
 from foresense.steps.run import run_smoke, run_step
 from foresense.steps.window_mixed import window_mixed
 
@@ -28,15 +29,15 @@ WARD = MixedConfig.model_validate(
         "description": "simulated",
         "ingest": {"source": "mixed_synthetic", "n_recordings": 30, "n_steps": 8, "unlabelled": 0.1, "seed": 3},
         "window": {"target": "class", "bin_names": ["a", "b", "c"], "n_folds": 3, "seed": 1},
+        "features": {"family": "summary"},
+        "train": {"predicts": "class", "candidates": {"small": {"network": {"patch_length": 4, "patch_stride": 4}}}},
     }
 )
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Layout:
-    digests = {
-        f"{step}{kind}": {"s": f"{len(kind)}-{step}"} for step in ("ingest", "window") for kind in ("", "_mixed")
-    }
+    digests = {f"{step}{kind}": {"s": f"{len(kind)}-{step}"} for step in STEPS for kind in ("", "_mixed")}
     (tmp_path / "code.json").write_text(json.dumps(digests))
     stages = {step: {"ward": {"code": f"{step}_mixed"}} for step in ("ingest", "window")}
     pipelines = {"ward": WARD.model_dump(mode="json")}
@@ -71,17 +72,33 @@ def test_windows_without_recordings_say_what_to_run(project: Layout) -> None:
 
 def test_a_step_that_the_kind_does_not_have_is_said(project: Layout) -> None:
     with pytest.raises(
-        ConfigError, match=r"'ward' is of the kind 'mixed', which has no step 'train' \(it has: ingest,"
+        ConfigError, match=r"'ward' is of the kind 'mixed', which has no step 'judge' \(it has: ingest,"
     ):
-        run_step(StepRun("train", "ward", project), WARD)
+        run_step(StepRun("judge", "ward", project), WARD)
 
 
-def test_a_smoke_run_and_the_listing_know_only_the_steps_that_are_there(project: Layout) -> None:
-    assert [report.step for report in run_smoke(project.project, "ward")] == ["ingest", "window"]
+def test_before_a_training_only_the_first_steps_are_known(project: Layout) -> None:
+    run_step(StepRun("ingest", "ward", project), WARD)
+    run_step(StepRun("window", "ward", project), WARD)
+    found = overview(project, "ward")
+    assert (found.steps, found.limits, found.unjudged) == (("ingest", "window"), {}, {})
+    table = listing(project)
+    assert table.row_count == 1
+    assert list(table.columns[3].cells) == ["small"]
+
+
+@pytest.mark.slow
+def test_a_smoke_run_takes_every_step(project: Layout, monkeypatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("foresense.training.mixed_rivals.ROUNDS_OF_FOLDS", 5)
+    shutil.copytree(ROOT / "devices", project.project / "devices")
+    pipelines = {"ward": WARD.model_dump(mode="json")}
+    (project.project / "params.yaml").write_text(json.dumps({"pipelines": pipelines}))
+    assert [report.step for report in run_smoke(project.project, "ward")] == list(STEPS)
     scratch = Layout(root=project.project / "runs" / "smoke-ward", project=project.project)
     found = overview(scratch, "ward")
-    assert (found.steps, found.limits, found.unjudged) == (("ingest", "window"), {}, {})
-    assert listing(project).row_count == 1
+    assert (found.steps, found.failed, found.unjudged) == (STEPS, [], {})
+    assert as_text(found)
 
 
 def stations(folder: Path) -> None:
@@ -113,6 +130,8 @@ def test_stations_are_cut_by_local_dates_and_refused_cells_are_listed(project: L
                 "bin_names": ["low", "middle", "high"],
                 "split": {"train_until": "2014-01-22", "validation_until": "2014-02-01"},
             },
+            "features": {"family": "summary"},
+            "train": {"predicts": "value", "candidates": {"small": {}}},
         }
     )
     run = StepRun("ingest", "town", project)
@@ -190,7 +209,8 @@ def test_the_real_sets_give_the_windows_that_their_readmes_and_pandas_count(real
         fetch(config.ingest.raw, layout.raw)
         ingested = ingest_mixed(StepRun("ingest", name, layout), config.ingest)
         facts[name] = window_mixed(StepRun("window", name, layout), config.window).groups["recordings"]
-        assert {asset["n_rows"] for asset in ingested.assets.values()} == {35_064 if name == "air" else 48}
+        assert {asset["n_rows"] for asset in ingested.assets.values()} == {35_064 if name == "air" else 500 * 48}
+        assert list(ingested.assets)[-1] == ("Wanshouxigong" if name == "air" else "500 recordings")  # no stay is named
     assert facts["icu"]["by_class"] == {"survived": 432, "died": 68}
     assert facts["air"]["windows"] == {part: counted(real_data)[part].sum() for part in counted(real_data)}
     for part, counts in counted(real_data).items():

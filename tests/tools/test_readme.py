@@ -20,7 +20,7 @@ from foresense.signals import (
     write_report,
 )
 from foresense.signals.reports import REPORTS
-from tools.readme import BEGIN, END, SHOWN, SHOWN_PEOPLE, NotPresentableError, presentable, with_results
+from tools.readme import BEGIN, END, SHOWN, SHOWN_MIXED, SHOWN_PEOPLE, NotPresentableError, presentable, with_results
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,11 +44,13 @@ def header(pipeline: str, step: str, **changes: Any) -> dict[str, Any]:
 
 
 RIVALS = ({"dlinear": {"mse": 0.2}, "last value": {"mse": 1.0}}, {"forest": {"macro_f1": 0.86}})
+MIXED = {"recordings": {"best_network_minus_best_rival": {"rival": "ridge", "verdict": "behind"}}}
+MIXED["recordings"]["best_network_minus_best_rival"] |= {name: [2.5, 1.0, 4.0] for name in SHOWN_MIXED.values()}
 PEOPLE = {"people": {"difference_to_best_rival": {"rival": "forest", "macro_f1": [0.01, -0.02, 0.04]}}}
 
 
 def project(folder: Path) -> Path:
-    for pipeline in (*SHOWN, *SHOWN_PEOPLE):
+    for pipeline in (*SHOWN, *SHOWN_PEOPLE, *SHOWN_MIXED):
         reports = folder / "reports" / pipeline
         write_report(reports, IngestReport(**header(pipeline, "ingest"), source="s", assets={}, findings=[]))
         write_report(reports, WindowReport(**header(pipeline, "window"), groups={}))
@@ -56,15 +58,15 @@ def project(folder: Path) -> Path:
         write_report(reports, features)
         train = TrainReport(
             **header(pipeline, "train"),
-            model={"candidates": {"a": "asked"}, "candidate": "late"},
+            model={"candidates": {"a": "asked"}, "candidate": "late", "is_rival": pipeline == "air"},
             windows={},
-            test={"mse": 0.25, "macro_f1": 0.87},
-            interval={"mse": [0.2, 0.3], "macro_f1": [0.85, 0.89]},
+            test={"mse": 0.25, "macro_f1": 0.87, "rmse": 76.0, "auroc": 0.75},
+            interval={"mse": [0.2, 0.3], "macro_f1": [0.85, 0.89], "rmse": [70.0, 80.0], "auroc": [0.7, 0.8]},
             baselines=RIVALS[pipeline in SHOWN_PEOPLE],
             per_channel={},
             timing={},
             candidates={},
-            groups=PEOPLE if pipeline in SHOWN_PEOPLE else {},
+            groups=PEOPLE if pipeline in SHOWN_PEOPLE else MIXED if pipeline in SHOWN_MIXED else {},
             beats_baselines=False,
             conclusion="",
         )
@@ -101,6 +103,9 @@ def test_a_lost_comparison_and_a_failed_gate_are_shown_loudly(tmp_path: Path) ->
     assert "| size_mib | <= 1 MiB | 1.5 | -50% | **FAIL** |" in text
     people = "| late | 0.870 [0.850, 0.890] | forest: 0.860 | **not surely**; +0.010 [-0.020, +0.040] | onnx-int8"
     assert people in text
+    mixed = "| late, **a rival** | rmse 76.000 [70.000, 80.000] | +2.500 [+1.000, +4.000] against ridge: behind | onnx"
+    assert mixed in text
+    assert "| late | auroc 0.750 [0.700, 0.800] |" in text
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def class_rows(n: int = 90, *, seed: int = 0, n_classes: int = 2) -> ClassRows:
 
 def value_rows(n: int = 160, *, seed: int = 0) -> ValueRows:
     rng = np.random.default_rng(seed)
-    features = rng.normal(size=(n, 3))
+    features = rng.normal(size=(n, 3)).astype(np.float32).astype(np.float64)
     target = 10 + 4 * features[:, 0] + rng.normal(size=n)
     features[rng.random(n) < 0.3, 2] = np.nan
     target[5:9] = np.nan

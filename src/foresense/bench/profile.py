@@ -9,7 +9,8 @@ from foresense.bench.reach import Work
 from foresense.config.wrist import WristModelConfig
 
 SCHEMA_VERSION = 1
-#: Windows whose features are computed in one call; an exported network takes one window at a time in all of them.
+#: Windows whose features are computed in one call, as far as so many are timed at all; an exported network takes one
+#: window at a time in all of them.
 BATCHES = (1, 8, 64)
 
 
@@ -45,7 +46,8 @@ def measure_profile(
             f"manifest.json: model.n_parameters is {said}, the network that it describes has {whole.n_parameters}; "
             f"run `foresense export {manifest['pipeline']}` again"
         )
-    asked = {"mode": "profile", "file": manifest["variants"][variant]["file"], "batches": list(BATCHES)}
+    batches = [batch for batch in BATCHES if batch <= plan.n_timed]
+    asked = {"mode": "profile", "file": manifest["variants"][variant]["file"], "batches": batches}
     measured = work({**asked, **asdict(plan)})
     window_ms = manifest["length"] / manifest["rate_hz"] * 1000
     latency_ms = measured["latency_ms"]

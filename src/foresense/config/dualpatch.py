@@ -24,10 +24,10 @@ class DualPatchConfig(Section):
     branches: Branches = "both"
     patch_length: PositiveInt = 16  # steps
     patch_stride: PositiveInt = 8  # steps; below patch_length, patches overlap
-    d_model: int = Field(64, ge=2)
+    d_model: int = Field(default=64, ge=2)
     n_heads: PositiveInt = 4
     n_layers: PositiveInt = 2  # of each branch
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     fusion: Literal["cross", "gate", "mean"] = "cross"  # of two branches
     missing_channels: bool = True  # what is missing comes in beside the values, as as many channels
     use_categories: bool = True  # false leaves every category out, those of the static covariates too

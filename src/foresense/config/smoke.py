@@ -93,7 +93,21 @@ def _shrink_mixed(config: MixedConfig) -> MixedConfig:
     else:  # all of the time, which has the dates of the split in it, in few windows
         strides = {"stride": config.window.stride, "stride_evaluation": config.window.stride_evaluation}
         sections["window"] |= {name: max(stride, SMOKE_STRIDE) for name, stride in strides.items()}
+    candidates = {name: _tiny_mixed(one) for name, one in list(sections["train"]["candidates"].items())[:2]}
+    sections["train"] |= {"candidates": candidates, "folds": 1, "studies": None}
+    sections["train"]["rivals"] = ("prevalence", "logistic") if config.train.predicts == "class" else ("ridge",)
+    sections["export"] |= {"variants": config.export.variants[:1], "n_calibration": 4, "n_golden": 2}
+    gates = {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES}
+    sections["benchmark"] |= {"n_warmup": 2, "n_timed": 20, "n_threads": (1,), "n_quality": 8, "gates": gates}
     return MixedConfig.model_validate(sections)
+
+
+def _tiny_mixed(candidate: dict[str, Any]) -> dict[str, Any]:
+    network = candidate["network"]
+    length = min(network["patch_length"], 16)
+    small = {"d_model": 16, "n_heads": 2, "n_layers": 1, "patch_length": length, "patch_stride": length}
+    epochs = {stage: min(candidate[stage], 1) for stage in ("pretrain_epochs", "probe_epochs", "n_epochs")}
+    return candidate | epochs | {"network": network | small}
 
 
 def _tiny(candidate: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from foresense.sources.mixed import load_mixed
 from foresense.steps.frame import StepRun
 
 LOG = logging.getLogger(__name__)
+#: Above so many recordings a report names none of them.
+MOST_NAMED = 50
 
 
 def ingest_mixed(run: StepRun, config: MixedIngestConfig) -> IngestReport:
@@ -49,9 +51,25 @@ def ingest_mixed(run: StepRun, config: MixedIngestConfig) -> IngestReport:
         data_sha256=found.sha256,
         seed=config.seed if isinstance(config, MixedSyntheticIngestConfig) else 0,
         source=config.source,
-        assets={one.name: _facts(one, found.recordings) for one in found.recordings.recordings},
+        assets=_assets(found.recordings),
         findings=[asdict(finding) for finding in found.findings],
     )
+
+
+def _assets(recordings: MixedSet) -> dict[str, dict[str, Any]]:
+    """Facts of each recording; of more than MOST_NAMED, which may be people, those of all of them together."""
+    found = {one.name: _facts(one, recordings) for one in recordings.recordings}
+    if len(found) <= MOST_NAMED:
+        return found
+    n_missing = [facts["n_missing"] for facts in found.values()]
+    return {
+        f"{len(found)} recordings": {
+            "n_rows": sum(facts["n_rows"] for facts in found.values()),
+            "n_missing": sum(n_missing),
+            "missing_share": round(float(np.mean([facts["missing_share"] for facts in found.values()])), 6),
+            "n_missing_of_one": [min(n_missing), int(np.median(n_missing)), max(n_missing)],
+        }
+    }
 
 
 def _facts(one: MixedRecording, recordings: MixedSet) -> dict[str, Any]:

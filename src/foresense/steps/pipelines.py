@@ -26,8 +26,6 @@ def listing(layout: Layout) -> Table:
 
 
 def _candidates(config: AnyPipeline) -> str:
-    if isinstance(config, MixedConfig):
-        return "none yet"
     return ", ".join((config.training if isinstance(config, PipelineConfig) else config.train).candidates)
 
 

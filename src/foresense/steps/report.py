@@ -9,12 +9,19 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from foresense.config import STEPS, MixedConfig, read_any, read_stages, steps_with_section
+from foresense.config import STEPS, read_any, read_stages, steps_with_section
 from foresense.config.smoke import shrink
 from foresense.signals import Gate, Layout, Report, read_report
 from foresense.signals.reports import REPORTS, FeaturesReport
 from foresense.steps.people_tables import landmarks_table, profile_table, read_profile
 from foresense.steps.process import running
+
+#: Title -> metrics that stand beside those of the baselines, where a training has them.
+_QUALITY = {
+    "error on the test part (lower is better)": ("mse", "mae", "rmse"),
+    "what was held out (higher is better, brier: lower)": ("auroc", "auprc", "brier"),
+    "what was held out (higher is better)": ("accuracy", "macro_f1", "cohen_kappa"),
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,8 @@ def overview(layout: Layout, pipeline: str) -> Overview:
     steps = tuple(step for step in STEPS if pipeline in stages.get(step, ()))
     if layout.root != layout.project:
         steps, config = steps_with_section(config), shrink(config)
-    gates = {} if isinstance(config, MixedConfig) else config.benchmark.gates
-    limits = {name: gate.at_most if gate.at_least is None else gate.at_least for name, gate in gates.items()}
+    gates = config.benchmark.gates.items()
+    limits = {name: gate.at_most if gate.at_least is None else gate.at_least for name, gate in gates}
     found = Overview(pipeline, steps or steps_with_section(config), limits)
     for step in STEPS:
         holder = running(layout.cache, step, pipeline)
@@ -191,9 +198,8 @@ def _steps_table(found: Overview) -> Table:
 
 def _quality_table(train: dict[str, dict[str, dict[str, float]]]) -> Table:
     measured: dict[str, float] = dict(train["test"])  # type: ignore[arg-type]
-    errors = [name for name in ("mse", "mae") if name in measured]
-    metrics: list[str] = [*errors] or [name for name in ("accuracy", "macro_f1", "cohen_kappa") if name in measured]
-    title = "error on the test part (lower is better)" if errors else "people held out (higher is better)"
+    found = [(title, [name for name in names if name in measured]) for title, names in _QUALITY.items()]
+    title, metrics = next(((title, metrics) for title, metrics in found if metrics), ("what was held out", []))
     table = Table(title=title, title_justify="left")
     table.add_column("model")
     for name in metrics:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from foresense.export.mixed_verify import verify_mixed_artefact
 from foresense.export.verify import SEAL, VerifyResult, verify_artefact
 from foresense.export.wrist_verify import verify_wrist_artefact
 from foresense.signals import file_sha256, read_json
@@ -42,10 +43,13 @@ def verify(artefact: Path) -> VerifyResult:
 
 
 def _verify_one(folder: Path) -> VerifyResult:
-    """By what the artefact gives, a label or a forecast; one whose seal is broken is not looked into."""
+    """By what the artefact is about; one whose seal is broken is not looked into."""
     path, seal = folder / "manifest.json", folder / SEAL
     if seal.is_file() and seal.read_text() == f"{file_sha256(path)}  manifest.json\n":
         manifest = read_json(path)
-        if isinstance(manifest, dict) and manifest.get("kind") == "activity":
+        kind = manifest.get("kind") if isinstance(manifest, dict) else None
+        if kind == "activity":
             return verify_wrist_artefact(folder, manifest)
+        if kind == "mixed":
+            return verify_mixed_artefact(folder, manifest)
     return verify_artefact(folder)

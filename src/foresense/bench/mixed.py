@@ -1,0 +1,224 @@
+"""What an exported model of mixed recordings is measured by: its session, its scores, its gates, its verdicts."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresense.bench.local import SOURCES
+from foresense.bench.measure import Plan
+from foresense.bench.reach import TIMEOUT_S, Work, read_answer
+from foresense.bench.verdict import ACCEPTED, REJECTED
+from foresense.config import GateConfig
+from foresense.evaluate.binary import judge_binary
+from foresense.export.mixed_inputs import MixedInputs
+from foresense.export.mixed_predict import probabilities
+from foresense.signals import Gate
+
+Facts = Mapping[str, Any]
+#: Share of the trained model's headline score that an exported file may lose.
+MAX_QUALITY_DROP = 0.01
+#: Scores of an exported file by what the model predicts; the first one is the headline.
+VALUE_SCORES = ("rmse", "mae")
+BINARY_SCORES = ("auroc", "auprc", "brier")
+CLASS_SCORES = ("macro_f1", "cohen_kappa", "accuracy")
+
+#: gate -> (unit, its value from the facts of the variant that ships).
+GATES: dict[str, tuple[str, Callable[[Facts], float]]] = {
+    "size_mib": ("MiB", lambda facts: facts["size_mib"]),
+    "latency_ms_p50": ("ms", lambda facts: facts["latency_ms"]["p50"]),
+    "latency_ms_p95": ("ms", lambda facts: facts["latency_ms"]["p95"]),
+    "latency_ms_p99": ("ms", lambda facts: facts["latency_ms"]["p99"]),
+    "cold_start_ms": ("ms", lambda facts: facts["cold_start_ms"]),
+    "peak_rss_mib": ("MiB", lambda facts: facts["peak_rss_mib"]),
+    "quality_drop": ("1", lambda facts: facts["quality_drop"]),
+    "agreement_max_abs_error": ("deviations of the target, or logits", lambda facts: facts["agreement_max_abs_error"]),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The test windows that an exported file is asked about.
+
+    Attributes:
+        inputs: Of the windows.
+        targets: (n,), unit of the target.
+        classes: (n,), int64; -1 where there are no classes.
+        is_all: Whether these are all of the test part.
+    """
+
+    inputs: MixedInputs
+    targets: np.ndarray
+    classes: np.ndarray
+    is_all: bool
+
+
+def scores_of(class_names: list[str]) -> tuple[str, ...]:
+    """Names of the scores of a model with these classes, the headline first; of a value where there are none."""
+    if not class_names:
+        return VALUE_SCORES
+    return BINARY_SCORES if len(class_names) == 2 else CLASS_SCORES
+
+
+def require_known(names: Mapping[str, GateConfig]) -> None:
+    """Refuse a gate that nothing measures, before anything is measured.
+
+    Raises:
+        ValueError: names the nearest known gate, and all of them.
+    """
+    for name in names:
+        if name not in GATES:
+            near = get_close_matches(name, list(GATES), n=1)
+            advice = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"benchmark.gates: no gate {name!r}{advice} (known: {', '.join(GATES)})")
+
+
+def judge_gates(limits: Mapping[str, GateConfig], facts: Facts) -> list[Gate]:
+    """Judge one variant's facts."""
+    return [
+        Gate.judge(name, float(GATES[name][1](facts)), GATES[name][0], at_most=limit.at_most, at_least=limit.at_least)
+        for name, limit in limits.items()
+    ]
+
+
+def local_session(artefact: Path, scratch: Path, inputs: MixedInputs) -> Work:
+    """A function that runs one request of `bench.mixed_worker` in a fresh process of this machine.
+
+    Args:
+        artefact: `exports/<pipeline>/recordings`.
+        scratch: An existing folder; the windows are written there, and what the files say of them.
+        inputs: Of the test windows.
+    """
+    for name, rows in inputs.arrays.items():
+        np.save(scratch / f"{name}.npy", rows)
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(SOURCES), *([inherited] if inherited else [])])
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        places = {"artefact": artefact.resolve(), "windows": scratch, "said": scratch / _said(request["file"])}
+        done = subprocess.run(
+            [sys.executable, "-m", "foresense.bench.mixed_worker"],
+            input=json.dumps({**request, **{name: str(place) for name, place in places.items()}}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+            env={**os.environ, "PYTHONPATH": path, "FORESENSE_SPAWNED_S": repr(time.time())},
+        )
+        return read_answer(f"host: {request['file']}", done.returncode, done.stdout, done.stderr)
+
+    return work
+
+
+def measure_variants(
+    work: Work, scratch: Path, manifest: dict[str, Any], plan: Plan, asked: Asked, evaluation: dict[str, Any]
+) -> dict[str, Any]:
+    """Measure every variant of an artefact, each in fresh processes, and judge it.
+
+    Args:
+        work: Runs one request in a fresh process.
+        scratch: Where the process leaves what the file says.
+        manifest: The artefact's manifest.
+        plan: What to do.
+        asked: The test windows, with their truth.
+        evaluation: Of the model: its scores on the test part.
+
+    Returns:
+        variant -> facts, with `verdict` and `reason`.
+
+    Raises:
+        ValueError: an output that is not finite.
+        WorkerError: a measuring process failed.
+    """
+    runtimes: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for variant, described in manifest["variants"].items():
+        file = described["file"]
+        suffix = file.rpartition(".")[2]
+        if suffix not in runtimes:
+            runtimes[suffix] = work({"mode": "runtime", "file": file})
+        facts = work({"mode": "measure", "file": file, **asdict(plan)})
+        again = work({"mode": "digest", "file": file, "n_threads": plan.n_threads})
+        digest, golden_error = facts.pop("digest"), facts.pop("golden_max_abs_error")
+        found[variant] = {
+            **facts,
+            "size_mib": described["size_mib"],
+            "runtime_rss_mib": runtimes[suffix]["peak_rss_mib"],
+            "deterministic": digest == again["digest"],
+            "agreement_max_abs_error": max(
+                golden_error / manifest["agreement"]["deviation"], described["max_abs_error"]
+            ),
+            "windows_per_s": 1000 / facts["latency_ms"]["p50"],
+            "quality": quality(np.load(scratch / _said(file), allow_pickle=False), asked, manifest["classes"]),
+        }
+    _add_drops(found, scores_of(manifest["classes"])[0], evaluation, is_all=asked.is_all)
+    for facts in found.values():
+        facts["verdict"], facts["reason"] = _judge(facts)
+    return found
+
+
+def quality(outputs: np.ndarray, asked: Asked, class_names: list[str]) -> dict[str, float]:
+    """Scores of what a file says, (n, n_outputs), and `n_windows`.
+
+    Raises:
+        ValueError: an output that is not finite.
+    """
+    if not np.isfinite(outputs).all():
+        wrong = int((~np.isfinite(outputs).all(axis=1)).sum())
+        raise ValueError(f"{wrong} of {len(outputs)} outputs are not finite; a model answers whatever is missing")
+    return {**_scores(outputs, asked, class_names), "n_windows": len(outputs)}
+
+
+def _scores(outputs: np.ndarray, asked: Asked, class_names: list[str]) -> dict[str, float]:
+    if not class_names:
+        errors = outputs[:, 0].astype(np.float64) - asked.targets
+        return {"rmse": float(np.sqrt((errors**2).mean())), "mae": float(np.abs(errors).mean())}
+    if len(class_names) == 2:
+        shares = probabilities(outputs)[:, 1]
+        judged = judge_binary(asked.classes, shares, threshold=0.5, rng=np.random.default_rng(0), n_resamples=1)
+        return {name: judged.metrics[name] for name in BINARY_SCORES}
+    from foresense.training.wrist import macro_f1_and_kappa
+
+    said = outputs.argmax(axis=1)
+    macro_f1, kappa = macro_f1_and_kappa(asked.classes, said, len(class_names))
+    return {"macro_f1": macro_f1, "cohen_kappa": kappa, "accuracy": float((said == asked.classes).mean())}
+
+
+def _add_drops(variants: dict[str, dict[str, Any]], headline: str, evaluation: Facts, *, is_all: bool) -> None:
+    """Write `quality_drop` and `quality_reference` into each variant's facts: a share of the reference, above 0 worse.
+
+    The reference is the trained model on the whole test part; of some windows, the best file on the same ones.
+    """
+    lower_is_better = headline == "rmse"
+    reference, label = float(evaluation["test"][headline]), f"{headline} of the model on all test windows"
+    if not is_all:
+        best = min if lower_is_better else max
+        reference = best(facts["quality"][headline] for facts in variants.values())
+        label = f"{headline} of the best file on the same windows"
+    for facts in variants.values():
+        worse = (facts["quality"][headline] - reference) * (1 if lower_is_better else -1)
+        facts["quality_reference"] = label
+        facts["quality_drop"] = worse / reference if reference else 0.0
+
+
+def _judge(facts: Facts) -> tuple[str, str]:
+    reasons = []
+    if not facts["quality_drop"] <= MAX_QUALITY_DROP:
+        reasons.append(f"quality drop {facts['quality_drop']:.2%}, at most {MAX_QUALITY_DROP:.0%}")
+    if not facts["deterministic"]:
+        reasons.append("two processes gave different outputs for the same inputs")
+    if reasons:
+        return REJECTED, f"rejected: {'; '.join(reasons)}"
+    return ACCEPTED, f"accepted: quality drop {facts['quality_drop']:.2%}, {facts['latency_ms']['p50']:.3g} ms"
+
+
+def _said(file: str) -> str:
+    return f"said-{file}.npy"
