@@ -268,7 +268,7 @@ def test_the_profile_is_of_the_file_that_ships_and_its_worker_holds_no_torch(tra
         assert 0 < cost["p50"] <= cost["p95"] <= cost["p99"]
     assert profile["window_ms"] == 80_000
     assert profile["is_real_time"]
-    assert [row["batch"] for row in profile["throughput"]] == [1, 8, 64]
+    assert [row["batch"] for row in profile["throughput"]] == [1, 8]  # no batch of more windows than are timed
     assert all(row["windows_per_s"] > 0 for row in profile["throughput"])
     assert abs(profile["memory_mib"]["growth"]) < 5
     assert profile["memory_mib"]["runtime_rss"] < profile["memory_mib"]["peak_rss"]
