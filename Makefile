@@ -44,8 +44,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup  ## the whole road on one simulated machine: Prefect, DVC and MLflow really at work, in runs/demo
 	@$(PYTHON) -m tools.demo
 
+# One thread for each of the processes that share the cores: with two of them spinning, small networks took 40 times as long.
 test: setup servers  ## all tests but those that need a device or the internet
-	@$(PYTHON) -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 test-long: setup servers  ## the tests that take minutes: every task of a night killed, a Spark cluster that loses a worker
 	@$(PYTHON) -m pytest -q -m long
