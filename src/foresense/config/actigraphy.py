@@ -18,12 +18,13 @@ class ActigraphyIngestConfig(Section):
 
 
 class WearConfig(Section):
-    """When a watch was not worn (Choi et al. 2011), and which days count."""
+    """When a counter was not worn (Choi et al. 2011), and which days count."""
 
-    window_min: PositiveInt = 90  # zeros that are not worn
-    interruption_min: NonNegativeInt = 2  # so many minutes in a row may be above zero inside
-    stream_min: NonNegativeInt = 30  # with nothing above zero for so long before and after them
-    stuck_min: PositiveInt = 180  # one value above zero for so long is not worn either: some counters idle at 3 or 7
+    window_min: PositiveInt = 90  # of no movement that are not worn
+    interruption_min: NonNegativeInt = 2  # so many minutes in a row may move inside
+    stream_min: NonNegativeInt = 30  # with no movement for so long before and after them
+    idle: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # activity up to here is no movement
+    stuck_min: int = Field(default=180, ge=2)  # one value for so long is not worn either
     min_wear_h: float = Field(default=10.0, ge=0, le=24)  # of a day that counts
     min_valid_days: PositiveInt = 4  # of a recording, or a week, that counts
 

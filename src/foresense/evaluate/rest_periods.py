@@ -143,8 +143,18 @@ def main_rest_periods(minutes: Minutes, rules: RestRules | None = None) -> Night
     )
     reasons[ends - begins > rules.max_h * 60] = f"rest of more than {rules.max_h:g} h without a break"
     reasons[begins < 0] = f"no rest of at least {rules.min_h:g} h between noon and noon"
+    reasons[(begins < 0) & (_known_by_night(minutes, known, first_night, n_nights) < _NOON)] = (
+        "not recorded or not worn for more than half of noon to noon"
+    )
     usable = reasons == ""
     return Nights(first_night, np.where(usable, begins, -1), np.where(usable, ends, -1), reasons)
+
+
+def _known_by_night(minutes: Minutes, known: np.ndarray, first_night: np.ndarray, n_nights: int) -> np.ndarray:
+    """(n_people, n_nights), int64: known minutes of each night."""
+    nights = (minutes.clock - _NOON) // MINUTES_PER_DAY - first_night[:, None]
+    cells = nights + np.arange(len(known))[:, None] * n_nights
+    return np.bincount(cells[known], minlength=len(known) * n_nights).reshape(len(known), n_nights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ def choi_worn(counts: np.ndarray, rules: WearConfig | None = None) -> np.ndarray
     asked of the counts as they were recorded. Nothing is known before the first and after the last minute, and of a
     missing one: they count as minutes without a count, and a missing minute is not worn.
 
-    The published limits were found for counts of a uniaxial ActiGraph on the hip; a wrist rarely rests for 90 minutes
-    in sleep either (Choi et al. 2012), but some do: look at the share of nights that is lost.
+    The published limits were found for counts of a uniaxial ActiGraph on the hip. On a wrist they take sleep for a
+    device that lies there, and some counters write small counts when they do: set `window_min` and `idle` for those.
 
     Args:
         counts: (n_people, n_minutes), >= 0; NaN where nothing was recorded.
@@ -28,7 +28,7 @@ def choi_worn(counts: np.ndarray, rules: WearConfig | None = None) -> np.ndarray
         (n_people, n_minutes), bool: worn.
     """
     rules = rules or WearConfig()
-    moved = counts > 0  # NaN is not above zero
+    moved = counts > rules.idle  # NaN is not above
     n_before = counted_before(moved)
     spikes = runs_of(moved)
     short = spikes.taken(spikes.lengths <= rules.interruption_min)
