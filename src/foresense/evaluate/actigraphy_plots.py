@@ -120,8 +120,9 @@ def plot_mean_day(path: Path, title: str, clinical: Clinical, person: str) -> No
     means[known] = np.nanmean(blocks[known], axis=1)
     seen = known.any(axis=0)
     low, middle, high = np.full((3, means.shape[1]), np.nan)
-    low[seen], high[seen] = np.nanquantile(means[:, seen], [0.25, 0.75], axis=0)
-    middle[seen] = np.nanmean(means[:, seen], axis=0)
+    if seen.any():
+        low[seen], high[seen] = np.nanquantile(means[:, seen], [0.25, 0.75], axis=0)
+        middle[seen] = np.nanmean(means[:, seen], axis=0)
     hours = (np.arange(means.shape[1]) + 0.5) * _PROFILE_MIN / 60
     found = {name: value for name, value, _, reason in clinical.of(person) if not reason}
     figure = Figure(figsize=(9.5, 4.0), layout="constrained")
@@ -159,7 +160,7 @@ def _binned(days: np.ndarray) -> np.ndarray:
     bins = days.reshape(len(days), -1, _BIN_MIN)
     known = ~np.isnan(bins)
     sums = np.where(known, bins, 0.0).sum(axis=2)
-    return np.divide(sums, known.sum(axis=2), out=np.full(sums.shape, np.nan), where=known.any(axis=2))
+    return np.asarray(np.divide(sums, known.sum(axis=2), out=np.full(sums.shape, np.nan), where=known.any(axis=2)))
 
 
 def _doubled(bins: np.ndarray, row: int, beyond: float = 0.0) -> np.ndarray:

@@ -32,7 +32,7 @@ def hourly_means(days: np.ndarray) -> np.ndarray:
     known = ~np.isnan(minutes)
     counts = known.sum(axis=3)
     sums = np.where(known, minutes, 0.0).sum(axis=3)
-    return np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts >= MIN_PER_HOUR)
+    return np.asarray(np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts >= MIN_PER_HOUR))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def mean_day(days: np.ndarray) -> np.ndarray:
     known = ~np.isnan(days)
     counts = known.sum(axis=1)
     sums = np.where(known, days, 0.0).sum(axis=1)
-    return np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    return np.asarray(np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0))
 
 
 @dataclass(frozen=True, eq=False)

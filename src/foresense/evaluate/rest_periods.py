@@ -10,6 +10,7 @@ from foresense.evaluate.sleep_scoring import ASLEEP, AWAKE
 from foresense.signals.actigraphy import MINUTES_PER_DAY, Minutes
 from foresense.windows.runs import counted_before, runs_of
 
+_MOST_STEPS = 50
 _NOON = MINUTES_PER_DAY // 2
 
 
@@ -18,9 +19,10 @@ class RestRules:
     """What a main rest period is.
 
     Attributes:
-        rest_h: Hours that a person rests a day: the share of minutes below the threshold, and the width of the median.
+        rest_h: Hours that people rest a day: width of the median, and where the search for the limit of rest begins.
+        give_h: Hours that a person's rest may be more or less than that.
         smooth_min: Rest or activity that is shorter belongs to what is around it.
-        average_min: Odd; minutes that are averaged first: half of the minutes of some counters are 0.
+        average_min: Odd; known minutes that are averaged first: half of the minutes of some counters are 0.
         min_h: Hours of a main rest period, at least.
         max_h: At most; a longer one is a device that lay still, or a day in bed.
         max_unknown: Share of its minutes that may be unknown.
@@ -29,8 +31,9 @@ class RestRules:
     """
 
     rest_h: float = 8.0
+    give_h: float = 3.0
     smooth_min: int = 60
-    average_min: int = 31
+    average_min: int = 5
     min_h: float = 2.0
     max_h: float = 18.0
     max_unknown: float = 0.1
@@ -46,21 +49,21 @@ class RestRules:
 
 
 def rest_mask(minutes: Minutes, rules: RestRules | None = None) -> np.ndarray:
-    """(n_people, n_minutes), bool: rest by the first stage of Crespo et al. 2012.
+    """(n_people, n_minutes), bool: rest by the first stage of Crespo et al. 2012, with a limit that fits the person.
 
     Crespo et al., Automatic identification of activity-rest periods based on actigraphy, Medical & Biological
     Engineering & Computing 50:329, 2012, section 2.2: the signal, with maxima added at both ends, goes through a moving
-    median of 8 h; rest is where that is at most its own (8 h / 24 h) quantile; rest, then activity, shorter than an
-    hour is filled in. Unlike the paper, which conditions zeros in a row, known minutes are averaged over half an hour
-    first (quantiles of a counter with many zeros tie), and a minute that was not worn counts as activity; the second
-    stage of the paper, which moves the edges of the periods, is not done.
+    median of 8 h; rest is where that is at most a limit; rest, then activity, shorter than an hour is filled in. Where
+    this differs: the paper's limit is the (8 h / 24 h) quantile, so that everybody rests for a third of all minutes;
+    here it lies half-way between the person's rest and activity. The paper conditions zeros in a row; here known
+    minutes are averaged over 5 first, and a minute that was not worn counts as activity. Its second stage, which moves
+    the edges of the periods, is not done.
 
     Args:
         minutes: NaN where not recorded or not worn. A person without any known minute never rests.
         rules: Widths; absent: `RestRules()`.
     """
     rules = rules or RestRules()
-    share = rules.rest_h / 24
     width = int(rules.rest_h * 60) // 2 * 2 + 1
     structure = np.ones(rules.smooth_min + 1, bool)
     rest = np.zeros(minutes.values.shape, bool)
@@ -70,10 +73,30 @@ def rest_mask(minutes: Minutes, rules: RestRules | None = None) -> np.ndarray:
             continue
         means = _mean_around(values, known, rules.average_min)
         smooth = median_filter(means, size=width, mode="constant", cval=float(means.max()))
-        is_active = np.pad(smooth > np.quantile(smooth[known], share), rules.smooth_min, constant_values=True)
+        limit = _between_levels(smooth[known], rules)
+        is_active = np.pad(smooth > limit, rules.smooth_min, constant_values=True)
         whole = binary_opening(binary_closing(is_active, structure), structure)
         rest[row] = ~whole[rules.smooth_min : len(whole) - rules.smooth_min]
     return rest
+
+
+def _between_levels(smooth: np.ndarray, rules: RestRules) -> float:
+    """The activity half-way between rest and activity, on a scale of ratios.
+
+    Begins with the quantile of Crespo et al.; the limit is then the geometric mean of the medians on its two sides,
+    until it stays (Ridler and Calvard, IEEE Transactions on Systems, Man, and Cybernetics 8:630, 1978).
+    """
+    limit, floor = float(np.quantile(smooth, rules.rest_h / 24)), 0.01 * float(smooth.mean())
+    lowest, highest = np.quantile(smooth, [(rules.rest_h + by) / 24 for by in (-rules.give_h, rules.give_h)])
+    for _ in range(_MOST_STEPS):
+        is_rest = smooth <= limit
+        if is_rest.all():
+            break
+        levels = np.median(smooth[is_rest]) + floor, np.median(smooth[~is_rest]) + floor
+        limit, before = float(np.clip(np.sqrt(levels[0] * levels[1]) - floor, lowest, highest)), limit
+        if limit == before:
+            break
+    return limit
 
 
 def _mean_around(values: np.ndarray, known: np.ndarray, length: int) -> np.ndarray:

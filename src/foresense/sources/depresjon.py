@@ -16,6 +16,7 @@ from foresense.config.actigraphy import ActigraphyIngestConfig
 from foresense.signals import Recording
 from foresense.signals.actigraphy import MINUTE_S
 from foresense.sources.actigraphy import FoundActigraphy, Person, require_unit
+from foresense.sources.actigraphy_sets import find_actigraphy_set
 from foresense.sources.checks import in_order_once
 from foresense.sources.clock import read_clock
 from foresense.sources.tables import Finding, Places, RawTable, Refusal, SourceError
@@ -27,13 +28,6 @@ LABELS = ("condition", "control")
 TIME_ZONE = "Europe/Oslo"
 COLUMNS = ("timestamp", "activity")
 SCORES = "scores.csv"
-FACTS: dict[str, object] = {
-    "set": SET,
-    "source": "github.com/ruplsingh/preserving-privacy-AI-in-healthcare-with-FL, "
-    "commit 0b87980875263efcfefde7f286086737663d9c86, data/, each CSV gzipped",
-    "licence": "none stated there; the set's own page (Simula) allows research and education with citation",
-    "citation": "Garcia-Ceja et al., Depresjon, ACM MMSys, 2018",
-}
 _MINUTE_NS = 60 * 10**9
 _MOST_DAYS = 366
 
@@ -73,7 +67,7 @@ def read_depresjon(config: ActigraphyIngestConfig, places: Places) -> FoundActig
         sha256=files_sha256([*files, folder / SCORES], folder),
         findings=tuple(findings),
         refusals=tuple(refusals),
-        facts=FACTS,
+        facts=find_actigraphy_set(SET).facts(),
     )
 
 

@@ -10,6 +10,7 @@ from foresense.config.actigraphy import ActigraphyIngestConfig
 from foresense.signals import Recording
 from foresense.signals.actigraphy import MINUTE_S, MINUTES_PER_DAY, MINUTES_PER_WEEK
 from foresense.sources.actigraphy import FoundActigraphy, Person, require_unit
+from foresense.sources.actigraphy_sets import find_actigraphy_set
 from foresense.sources.tables import Finding, Places, SourceError
 from foresense.sources.tabular import files_sha256
 
@@ -18,13 +19,6 @@ FILE = "unidata.csv"
 COLUMNS = ("seqn", "paxday", "paxinten")
 #: A Sunday; `paxday` 1 is a Sunday. The dates are made up, the day of the week and the minute of the day are not.
 NOMINAL_SUNDAY = pd.Timestamp("2003-01-05", tz="UTC")
-FACTS: dict[str, object] = {
-    "set": SET,
-    "source": "github.com/vandomed/accelerometry, data/unidata.rda, commit "
-    "70afcac78b9dfc3c061a2e19d93cd66de8d6b8d9, converted to CSV",
-    "licence": "GPL-3 (the package); the measurements are public data of CDC/NCHS",
-    "citation": "NHANES 2003-2004, physical activity monitor, CDC/NCHS",
-}
 
 
 def read_nhanes_unidata(config: ActigraphyIngestConfig, places: Places) -> FoundActigraphy:
@@ -64,7 +58,7 @@ def read_nhanes_unidata(config: ActigraphyIngestConfig, places: Places) -> Found
         has_time=False,
         sha256=files_sha256([folder / FILE], folder),
         findings=(Finding("", "nominal_dates", len(names), FILE, "there are no dates: those of one week stand in"),),
-        facts=FACTS,
+        facts=find_actigraphy_set(SET).facts(),
     )
 
 

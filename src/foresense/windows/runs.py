@@ -22,7 +22,7 @@ class Runs:
     @property
     def lengths(self) -> np.ndarray:
         """(n_runs,), int64: columns of each."""
-        return self.ends - self.begins
+        return np.asarray(self.ends - self.begins)
 
     def taken(self, keep: np.ndarray) -> "Runs":
         """Only the runs `keep` (positions or a mask)."""

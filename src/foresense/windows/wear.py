@@ -15,7 +15,7 @@ def choi_worn(counts: np.ndarray, rules: WearConfig | None = None) -> np.ndarray
     Not worn is a stretch of at least 90 minutes without a count. Inside of it up to 2 minutes in a row may have counts
     (somebody moved the device), if there is no count in the 30 minutes before and after them; whether there is one is
     asked of the counts as they were recorded. Nothing is known before the first and after the last minute, and of a
-    missing one: they count as minutes without a count, and a missing minute is not worn.
+    missing one: such minutes end no stretch and do not make it longer, and a missing minute is not worn.
 
     The published limits were found for counts of a uniaxial ActiGraph on the hip. On a wrist they take sleep for a
     device that lies there, and some counters write small counts when they do: set `window_min` and `idle` for those.
@@ -39,7 +39,10 @@ def choi_worn(counts: np.ndarray, rules: WearConfig | None = None) -> np.ndarray
     )
     artefacts = painted(short.taken(n_around == 0), counts.shape)
     still = runs_of(~moved | artefacts)
-    return ~painted(still.taken(still.lengths >= rules.window_min), counts.shape) & ~np.isnan(counts)
+    known = ~np.isnan(counts)
+    n_known = counted_before(known)
+    n_still = n_known[still.rows, still.ends] - n_known[still.rows, still.begins]
+    return np.asarray(known & ~painted(still.taken(n_still >= rules.window_min), counts.shape))
 
 
 def stuck(counts: np.ndarray, least_min: int) -> np.ndarray:
