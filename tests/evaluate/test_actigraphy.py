@@ -177,7 +177,7 @@ def test_other_units_are_refused_or_flagged() -> None:
     with pytest.raises(ActigraphyError, match="cole_kripke was fitted to activity counts, found activity in 'enmo'"):
         clinical_metrics(enmo)
     flagged = clinical_metrics(enmo, share_asleep=1 / 3)
-    assert not flagged.scores.is_validated
+    assert not flagged.scores.is_published
     assert flagged.metrics["l5"].unit == "enmo"
     same = clinical_metrics(given).metrics["interdaily_stability"].values
     np.testing.assert_allclose(flagged.metrics["interdaily_stability"].values, same, rtol=1e-9)

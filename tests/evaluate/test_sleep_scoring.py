@@ -177,7 +177,7 @@ def test_formulas_for_counts_refuse_other_units(unit: str) -> None:
     with pytest.raises(ActigraphyError, match=r"set ingest.unit to counts .* quantile rule \(share_asleep\)"):
         score_sleep(minutes)
     flagged = score_sleep(minutes, share_asleep=0.25)
-    assert not flagged.is_validated
+    assert not flagged.is_published
     assert "scored by the quantile rule: the stillest 25%" in flagged.note
     assert (flagged.states == 1).mean() == pytest.approx(0.25, abs=1 / 600)
 
@@ -185,7 +185,7 @@ def test_formulas_for_counts_refuse_other_units(unit: str) -> None:
 def test_counts_are_scored_by_name(counts: np.ndarray) -> None:
     minutes = Minutes(("a", "b"), counts, np.tile(np.arange(400), (2, 1)), "counts")
     scores = score_sleep(minutes)
-    assert (scores.method, scores.is_validated, scores.note) == ("cole_kripke actiwatch, webster", True, "")
+    assert (scores.method, scores.is_published, scores.note) == ("cole_kripke actiwatch, webster", True, "")
     np.testing.assert_array_equal(scores.states, webster_rescored(cole_kripke(counts, "counts", variant="actiwatch")))
     np.testing.assert_array_equal(score_sleep(minutes, method="sadeh").states, sadeh(counts, "counts"))
     with pytest.raises(ActigraphyError, match=r"no Cole-Kripke formula 'actiwach' \(known: minute, actigraph"):

@@ -87,11 +87,12 @@ def test_a_counter_that_idles_above_zero_is_found_by_its_level_or_by_its_samenes
     idle = stretch((400, 60), (3, 200), (400, 60))
     assert choi_worn(idle).all()
     assert (~choi_worn(idle, WearConfig(idle=3))).sum() == 200
-    np.testing.assert_array_equal(stuck(idle, 180)[0], np.repeat([False, True, False], [60, 200, 60]))
-    assert not stuck(idle, 201).any()
-    assert stuck(idle, 200).sum() == 200
+    np.testing.assert_array_equal(stuck(idle)[0], np.repeat([False, True, False], [60, 200, 60]))
+    assert not stuck(idle, WearConfig(stuck_min=201)).any()
+    assert stuck(idle, WearConfig(stuck_min=200)).sum() == 200
+    assert not stuck(idle, WearConfig(idle=3)).any()  # found by choi_worn
     flicker = np.where(rng.random((1, 500)) < 0.5, 3.0, 0.0)
-    assert not stuck(flicker, 180).any()
+    assert not stuck(flicker).any()
     assert not choi_worn(flicker, WearConfig(idle=8)).any()
 
 

@@ -24,7 +24,7 @@ class WearConfig(Section):
     interruption_min: NonNegativeInt = 2  # so many minutes in a row may move inside
     stream_min: NonNegativeInt = 30  # with no movement for so long before and after them
     idle: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # activity up to here is no movement
-    stuck_min: int = Field(default=180, ge=2)  # one value for so long is not worn either
+    stuck_min: int = Field(default=120, ge=2)  # one value above `idle` for so long is not worn either
     min_wear_h: float = Field(default=10.0, ge=0, le=24)  # of a day that counts
     min_valid_days: PositiveInt = 4  # of a recording, or a week, that counts
 

@@ -188,12 +188,13 @@ def _nights(clinical: Clinical, person: str) -> list[str]:
 
 
 def _methods(clinical: Clinical) -> list[str]:
-    rules = clinical.wear.rules
+    rules, unit = clinical.wear.rules, clinical.minutes.unit
     text = (
-        f"Sleep and wake by {clinical.scores.method}. Not worn: at least {rules.window_min} min without a count (Choi "
-        f"et al., Medicine and Science in Sports and Exercise 43, 2011), or one value for {rules.stuck_min} min. Rest "
-        "periods by the first stage of Crespo et al., Medical & Biological Engineering & Computing 50, 2012. Days, L5, "
-        "M10 and the cosine are by the wall clock; sleep is by elapsed minutes: a clock change lengthens nothing."
+        f"Sleep and wake by {clinical.scores.method}. Not worn: {rules.window_min} min or more with at most "
+        f"{rules.idle:g} {unit} a minute (Choi et al., Medicine and Science in Sports and Exercise 43, 2011), or one "
+        f"value above that for {rules.stuck_min} min. Rest periods by the first stage of Crespo et al., Medical & "
+        "Biological Engineering & Computing 50, 2012, with a limit between the person's own rest and activity. Days, "
+        "L5, M10 and the cosine are by the wall clock; sleep is by elapsed minutes: a clock change lengthens nothing."
     )
     return ["<h2>How this was measured</h2>", f'<p class="quiet">{escape(text)}</p>', f"<p>{NOT_A_DEVICE}</p>"]
 

@@ -88,13 +88,13 @@ class SleepScores:
     Attributes:
         states: (n_people, n_minutes), int8: 1 asleep, 0 awake, -1 unknown.
         method: What scored them.
-        is_validated: Whether the method was compared with polysomnography on this unit of activity.
+        is_published: Whether it is a published formula for this unit of activity; else a stand-in.
         note: What a reader of the numbers must know; empty where there is nothing.
     """
 
     states: np.ndarray
     method: str
-    is_validated: bool
+    is_published: bool
     note: str = ""
 
 

@@ -45,18 +45,19 @@ def choi_worn(counts: np.ndarray, rules: WearConfig | None = None) -> np.ndarray
     return np.asarray(known & ~painted(still.taken(n_still >= rules.window_min), counts.shape))
 
 
-def stuck(counts: np.ndarray, least_min: int) -> np.ndarray:
-    """(n_people, n_minutes), bool: inside of a run of one value, above zero too, of at least `least_min` minutes.
+def stuck(counts: np.ndarray, rules: WearConfig | None = None) -> np.ndarray:
+    """(n_people, n_minutes), bool: inside of `rules.stuck_min` minutes or more of one value above `rules.idle`.
 
-    Of no source: idle counters of the set Depresjon write 2, 3, 5, 7 or 8 for days, some stick at 81 or 457; on a wrist
-    no two hours are the same to the count.
+    Of no source: more than half of the counters of the set Depresjon hold one value for hours, such as 3, 81 or 457; on
+    a wrist no two hours are the same to the count.
 
     Args:
         counts: (n_people, n_minutes); NaN where nothing was recorded, which ends a run.
-        least_min: At least 2.
+        rules: Absent: `WearConfig()`.
     """
-    same = runs_of(np.diff(counts, axis=1) == 0)  # a run of k equal differences is k + 1 minutes
-    long = same.taken(same.lengths >= least_min - 1)
+    rules = rules or WearConfig()
+    same = runs_of((np.diff(counts, axis=1) == 0) & (counts[:, 1:] > rules.idle))  # k equal steps are k + 1 minutes
+    long = same.taken(same.lengths >= rules.stuck_min - 1)
     return painted(Runs(long.rows, long.begins, long.ends + 1), counts.shape)
 
 
@@ -101,7 +102,7 @@ class Wear:
 def find_wear(minutes: Minutes, rules: WearConfig | None = None) -> Wear:
     """Find wear time by `choi_worn` and `stuck`, and the days that count."""
     rules = rules or WearConfig()
-    worn = choi_worn(minutes.values, rules) & ~stuck(minutes.values, rules.stuck_min)
+    worn = choi_worn(minutes.values, rules) & ~stuck(minutes.values, rules)
     by_clock = days_by_clock(minutes, worn.astype(np.float64)).values
     wear_h = np.nansum(by_clock, axis=2) / 60
     not_worn = runs_of(~worn & ~np.isnan(minutes.values))

@@ -76,7 +76,7 @@ class RefusedWeek:
 
 
 def cut_weeks(minutes: Minutes, wear: Wear, rules: WeekConfig | None = None) -> tuple[Weeks, tuple[RefusedWeek, ...]]:
-    """Cut weeks of whole days, from the first whole day of each person on.
+    """Cut weeks of days, from the first whole day of each person to the last one.
 
     A week has 7 x 1440 minutes by the wall clock, so that a minute of the week is the same time of day for everybody.
     The hour that the clock skips in spring is missing, and filled, as any other missing minute up to
@@ -94,38 +94,33 @@ def cut_weeks(minutes: Minutes, wear: Wear, rules: WeekConfig | None = None) -> 
     """
     rules = rules or WeekConfig()
     days = days_by_clock(minutes)
-    known = ~np.isnan(days.values)
-    n_known = known.sum(axis=2)
-    whole = n_known >= MINUTES_PER_DAY - rules.max_missing_min
-    found: list[tuple[int, int]] = []
-    for person in range(len(minutes.people)):
-        begins = np.flatnonzero(n_known[person] > 0)
-        inside = np.flatnonzero(whole[person])
-        if len(inside):
-            latest = int(begins[-1]) + 1 - DAYS_PER_WEEK
-            found += [(person, day) for day in range(int(inside[0]), latest + 1, rules.stride_days)]
+    n_known = (~np.isnan(days.values)).sum(axis=2)
+    is_whole = n_known >= MINUTES_PER_DAY - rules.max_missing_min
     kept: list[tuple[int, int]] = []
     refused: list[RefusedWeek] = []
-    for person, day in found:
-        week = slice(day, day + DAYS_PER_WEEK)
-        values = days.values[person, week]
-        n_missing = int(np.isnan(values).sum())
-        n_valid = int(wear.is_valid_day[person, week].sum())
-        reason = ""
-        if n_missing > rules.max_missing_min:
-            reason = f"{n_missing} minutes are missing, at most {rules.max_missing_min} can be filled"
-        elif n_valid < wear.rules.min_valid_days:
-            reason = (
-                f"{n_valid} day(s) with at least {wear.rules.min_wear_h:g} h of wear, at least "
-                f"{wear.rules.min_valid_days} are needed"
-            )
-        elif np.nanmax(values) == np.nanmin(values):
-            reason = f"activity is {np.nanmax(values):g} throughout: the device was not worn"
-        if reason:
-            refused.append(RefusedWeek(person, int(days.first_day[person]) + day, reason))
-        else:
-            kept.append((person, day))
+    for person, whole in enumerate(np.flatnonzero(one) for one in is_whole):
+        for day in range(whole[0], whole[-1] + 2 - DAYS_PER_WEEK, rules.stride_days) if len(whole) else ():
+            week = slice(day, day + DAYS_PER_WEEK)
+            n_valid = int(wear.is_valid_day[person, week].sum())
+            if reason := _why_not(days.values[person, week], n_valid, wear.rules, rules):
+                refused.append(RefusedWeek(person, int(days.first_day[person]) + day, reason))
+            else:
+                kept.append((person, day))
     return _weeks(days.values, days.first_day, wear, kept), tuple(refused)
+
+
+def _why_not(week: np.ndarray, n_valid: int, worn: WearConfig, rules: WeekConfig) -> str:
+    """Why a week (7, 1440) does not count; empty if it does."""
+    n_missing = int(np.isnan(week).sum())
+    if n_missing > rules.max_missing_min:
+        return f"{n_missing} minutes are missing, at most {rules.max_missing_min} can be filled"
+    if n_valid < worn.min_valid_days:
+        return (
+            f"{n_valid} day(s) with at least {worn.min_wear_h:g} h of wear, at least {worn.min_valid_days} are needed"
+        )
+    if np.nanmax(week) == np.nanmin(week):
+        return f"activity is {np.nanmax(week):g} throughout: the device was not worn"
+    return ""
 
 
 def _weeks(days: np.ndarray, first_day: np.ndarray, wear: Wear, kept: Sequence[tuple[int, int]]) -> Weeks:
