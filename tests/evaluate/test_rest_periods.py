@@ -82,7 +82,7 @@ def test_nights_that_say_nothing_say_why() -> None:
     assert set(awake.reasons[0]) == {"no rest of at least 11 h between noon and noon"}
     empty = main_rest_periods(minutes.with_values(np.full(minutes.values.shape, np.nan)))
     assert set(empty.reasons[0]) == {"not recorded or not worn for more than half of noon to noon"}
-    with pytest.raises(ActigraphyError, match="rest_h 24 and min_h 2 must lie between 0 and 24"):
+    with pytest.raises(ActigraphyError, match="rest_h 24 more or less give_h 3 must lie between 0 and 24"):
         RestRules(rest_h=24)
 
 

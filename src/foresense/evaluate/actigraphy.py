@@ -53,10 +53,10 @@ _GLOSSARY = "Ancoli-Israel et al., Behavioral Sleep Medicine 13, 2015"
 METRICS: dict[str, Definition] = {
     "time_in_bed": Definition("Time in bed", "length of the main rest period, mean of nights", _GLOSSARY),
     "total_sleep_time": Definition(
-        "Total sleep time", "minutes asleep in it", _GLOSSARY, low=420, high=None, range_source=_WATSON
+        "Total sleep time", "minutes asleep in it", _GLOSSARY, low=420, range_source=_WATSON
     ),
     "sleep_efficiency": Definition(
-        "Sleep efficiency", "share of the rest period asleep", _GLOSSARY, low=85, high=None, range_source=_OHAYON
+        "Sleep efficiency", "share of the rest period asleep", _GLOSSARY, low=85, range_source=_OHAYON
     ),
     "sleep_onset_latency": Definition(
         "Sleep onset latency",
@@ -66,7 +66,11 @@ METRICS: dict[str, Definition] = {
         range_source=_OHAYON,
     ),
     "wake_after_sleep_onset": Definition(
-        "Wake after sleep onset", "minutes awake between sleep onset and the last sleep", _GLOSSARY, None, 20, _OHAYON
+        "Wake after sleep onset",
+        "minutes awake between sleep onset and the last sleep",
+        _GLOSSARY,
+        high=20,
+        range_source=_OHAYON,
     ),
     "n_nights": Definition("Nights", "nights with a main rest period that was worn", _GLOSSARY),
     "sleep_regularity_index": Definition(

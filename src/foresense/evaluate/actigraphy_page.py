@@ -125,7 +125,7 @@ def _metrics(clinical: Clinical, person: str, peers: Peers | None) -> list[str]:
     rows = []
     for name, value, unit, reason in clinical.of(person):
         one = METRICS[name]
-        text = f'<span class="quiet">not available: {escape(reason)}</span>' if reason else _value(value, unit)
+        cell = f'<td class="quiet">not available: {escape(reason)}' if reason else f"<td class=n>{_value(value, unit)}"
         outside = not reason and not ((one.low is None or value >= one.low) and (one.high is None or value <= one.high))
         mark = '<br><span class="outside">outside of the usual range</span>' if outside else ""
         compared = ""
@@ -133,15 +133,15 @@ def _metrics(clinical: Clinical, person: str, peers: Peers | None) -> list[str]:
             found = peers.ranges.get(name)
             compared = "<td class=n>" + ("" if found is None else _range(*found, unit))
         rows.append(
-            f"<tr><td>{escape(one.label)}<br><small>{escape(one.meaning)}</small><td class=n>{text}{mark}"
+            f"<tr><td>{escape(one.label)}<br><small>{escape(one.meaning)}</small>{cell}{mark}"
             f"<td>{_usual(name, unit)}{compared}<td><small>{escape(one.source)}</small></tr>"
         )
     compared = "" if peers is None else f"<th>{escape(peers.label)}<br><small>5 %, median, 95 %</small>"
     head = f"<tr><th>Metric<th>Value<th>Usual in healthy adults{compared}<th>Definition</tr>"
     note = (
-        "A usual range stands only where a consensus names one for any way of measuring. The other metrics depend on "
-        "the counter, on where it is worn and on age: compare them with people measured alike. Time in bed is a rest "
-        "period found in the movement, not a diary, so sleep efficiency tends to be higher than with a diary."
+        "A usual range stands only where experts agreed on one; they spoke of sleep, not of this way of measuring it. "
+        "The other metrics depend on the counter, on where it is worn and on age: compare them with people measured "
+        "alike. Time in bed is a rest period found in the movement, not in a diary: efficiency tends to be higher."
     )
     quality = [f'<p class="note">{escape(clinical.scores.note)}</p>'] if clinical.scores.note else []
     return ["<h2>Metrics</h2>", *quality, f"<table>{head}{''.join(rows)}</table>", f'<p class="quiet">{note}</p>']
@@ -149,10 +149,12 @@ def _metrics(clinical: Clinical, person: str, peers: Peers | None) -> list[str]:
 
 def _usual(name: str, unit: str) -> str:
     one = METRICS[name]
-    if one.low is None and one.high is None:
+    limits = [
+        f"{word} {_value(limit, unit)}" for word, limit in (("at least", one.low), ("at most", one.high)) if limit
+    ]
+    if not limits:
         return '<span class="quiet">none accepted</span>'
-    limit = f"at least {_value(one.low, unit)}" if one.low is not None else f"at most {_value(one.high or 0.0, unit)}"
-    return f"{limit}<br><small>{escape(one.range_source)}</small>"
+    return f"{', '.join(limits)}<br><small>{escape(one.range_source)}</small>"
 
 
 def _nights(clinical: Clinical, person: str) -> list[str]:

@@ -41,10 +41,10 @@ class RestRules:
     min_nights: int = 3
 
     def __post_init__(self) -> None:
-        if not (0 < self.rest_h < 24 and 0 < self.min_h < 24 and 0 <= self.max_unknown < 1):
+        if not (0 < self.rest_h - self.give_h <= self.rest_h + self.give_h < 24 and self.average_min % 2):
             raise ActigraphyError(
-                f"rest rules: rest_h {self.rest_h:g} and min_h {self.min_h:g} must lie between 0 and 24, max_unknown "
-                f"{self.max_unknown:g} between 0 and 1"
+                f"rest rules: rest_h {self.rest_h:g} more or less give_h {self.give_h:g} must lie between 0 and 24, and "
+                f"average_min ({self.average_min}) must be odd"
             )
 
 
