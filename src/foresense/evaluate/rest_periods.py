@@ -43,8 +43,8 @@ class RestRules:
     def __post_init__(self) -> None:
         if not (0 < self.rest_h - self.give_h <= self.rest_h + self.give_h < 24 and self.average_min % 2):
             raise ActigraphyError(
-                f"rest rules: rest_h {self.rest_h:g} more or less give_h {self.give_h:g} must lie between 0 and 24, and "
-                f"average_min ({self.average_min}) must be odd"
+                f"rest rules: rest_h {self.rest_h:g} more or less give_h {self.give_h:g} must lie between 0 and 24, "
+                f"and average_min ({self.average_min}) must be odd"
             )
 
 
