@@ -1,7 +1,10 @@
-"""The section of the service that answers for weeks of actigraphy: batches, and the limits of one process."""
+"""Sections of the service that answers for weeks of actigraphy: batches and limits, and what comes before the model."""
+
+from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from foresense.config.actigraphy import WearConfig, WeekConfig
 from foresense.config.section import Section
 
 
@@ -22,3 +25,14 @@ class ActigraphyServiceConfig(Section):
         default=1024.0, gt=0, allow_inf_nan=False
     )  # resident memory of the process; above: refused
     allow_unreferenced: bool = False  # answer for weeks that are scaled by their own mean, flagged
+
+
+class WeekPreparationConfig(Section):
+    """What a service does with a week before its model; an artefact carries what its model was trained with."""
+
+    wear: WearConfig = WearConfig()
+    weeks: WeekConfig = WeekConfig()
+    sleep_method: Literal["cole_kripke", "sadeh"] = "cole_kripke"  # for counts
+    sleep_variant: str | None = None  # a name in evaluate.sleep_scoring; absent: the method's usual one
+    share_asleep: float | None = Field(default=None, gt=0, lt=1)  # other units than counts: the flagged quantile rule
+    rest_threshold: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # activity up to here is rest
