@@ -14,6 +14,7 @@ from foresense.services.cli import services
 from foresense.steps.forecast_cli import anomalies, forecast
 from foresense.steps.night_cli import night
 from foresense.steps.registry_cli import registry
+from foresense.steps.weights_cli import weights
 from foresense.stores.cli import migrate
 
 #: Nothing here reports to anyone: each library's own switch, set before it is imported.
@@ -51,6 +52,7 @@ app.command()(forecast)
 app.command()(anomalies)
 app.add_typer(registry)
 app.add_typer(night)
+app.add_typer(weights)
 
 Pipeline = Annotated[str, typer.Argument(help="A name under `pipelines:` in params.yaml.")]
 
