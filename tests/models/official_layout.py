@@ -5,6 +5,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+#: Layer -> path below its group -> values.
+Layers = dict[str, dict[str, np.ndarray]]
 #: size -> (minutes in a patch, heads, blocks)
 SIZES = {"S": (18, 6, 1), "M": (18, 12, 2), "L": (9, 12, 4)}
 
@@ -38,15 +40,15 @@ def layout(size: str) -> dict[str, dict[str, tuple[int, ...]]]:
     return layers
 
 
-def arrays(size: str, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
+def arrays(size: str, seed: int = 0) -> Layers:
     """Layer -> path -> float32 values of trained size: no bias is 0, no gamma 1, and attention has preferences."""
     rng = np.random.default_rng(seed)
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: Layers = {}
     for layer, paths in layout(size).items():
         found[layer] = {}
         for path, shape in paths.items():
             if "kernel" in path:
-                width = 0.12 if "query" in path or "key" in path else 0.08
+                width = 0.2 if "query" in path or "key" in path else 0.08
                 values = rng.normal(0, width, shape)
             else:
                 values = rng.normal(1 if "gamma" in path else 0, 0.1, shape)
@@ -54,12 +56,12 @@ def arrays(size: str, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-def flat(layers: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def flat(layers: Layers) -> dict[str, np.ndarray]:
     """Path in the file -> values."""
     return {f"{layer}/{path}": values for layer, paths in layers.items() for path, values in paths.items()}
 
 
-def write(path: Path, layers: dict[str, dict[str, np.ndarray]], *, below: str = "") -> Path:
+def write(path: Path, layers: Layers, *, below: str = "") -> Path:
     """Write a legacy HDF5 file: weights alone at the root, or below `model_weights` as a whole saved model has them."""
     with h5py.File(path, "w", track_order=True) as file:
         root = file.create_group(below) if below else file

@@ -200,8 +200,10 @@ def _variables(encoder: Any, size: PatSize) -> dict[str, Any]:
     """Path in the official file -> variable, in the file's order."""
     found: dict[str, Any] = {}
     for layer in encoder.layers:
-        # a file has the layer's name before the variable's own path, which for a layer that is no model begins with it
-        found |= {f"{layer.name}/{path}": variable for path, variable in _paths(layer).items()}
+        if layer.name.endswith("_transformer"):
+            found |= {f"{layer.name}/{path}": variable for path, variable in _paths(layer).items()}
+        else:
+            found |= {f"{layer.name}/{layer.name}/{variable.name}:0": variable for variable in layer.weights}
     return {name: found[name] for name in weight_shapes(size)}
 
 
