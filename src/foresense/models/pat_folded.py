@@ -99,7 +99,9 @@ class _Block(nn.Module):
         queries = tokens @ self.query + self.query_bias
         middle = tokens.mean(0, keepdim=True)
         keys = (tokens - middle).unsqueeze(0)
-        attended = torch.cat([_attend(part, keys) for part in queries.split(self.at_once)])
+        # litert-torch 0.10 cannot convert a split into one part
+        parts = queries.split(self.at_once) if self.at_once < len(tokens) else (queries,)
+        attended = torch.cat([_attend(part, keys) for part in parts])
         added = tokens + attended @ self.mixed + (middle @ self.middle + self.mixed_bias)
         first = layer_norm(added, (EMBED_DIM,), self.gamma1, self.beta1, NORM_EPSILON)
         fed = (first @ self.ff1 + self.ff1_bias).relu() @ self.ff2 + self.ff2_bias
