@@ -90,6 +90,38 @@ def test_keras_own_loader_reads_our_fixture_into_our_network(tmp_path: Path) -> 
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
 
 
+def test_a_convolution_embeds_patches_as_torchs_does() -> None:
+    import keras
+    import torch
+
+    size, days = pat_size("conv-S"), weeks_of(2, 36)
+    encoder = build_encoder(size, n_minutes=36)
+    weights = weights_of(encoder, size)
+    kernel, bias = (weights[f"conv1d_patch_embedding/conv1d_patch_embedding/{name}:0"] for name in ("kernel", "bias"))
+    patches = torch.from_numpy(days.reshape(4, 1, 18))
+    filtered = torch.conv1d(
+        patches, torch.from_numpy(kernel.transpose(2, 1, 0).copy()), torch.from_numpy(bias), padding=1
+    )
+    embed = keras.Model(encoder.input, encoder.get_layer("global_avg_pooling").output)
+    np.testing.assert_allclose(
+        np.asarray(embed(days)).reshape(4, 96), filtered.relu().mean(dim=2).numpy(), rtol=0, atol=1e-6
+    )
+
+
+def test_dropout_of_one_block_hides_other_numbers_than_the_next() -> None:
+    encoder = build_encoder(pat_size("M"), n_minutes=DAY)
+    dropouts = [
+        part
+        for number in (1, 2)
+        for part in encoder.get_layer(f"encoder_layer_{number}_transformer").layers
+        if "dropout" in part.name
+    ]
+    masks = [np.asarray(dropout(np.ones((1, 80, 96), np.float32), training=True)) for dropout in dropouts]
+    assert len(masks) == 4
+    shares = [float((one != other).mean()) for one in masks for other in masks if one is not other]
+    assert min(shares) > 0.15  # 0.18: of two independent masks of 0.1
+
+
 def test_a_full_week_in_s(tmp_path: Path) -> None:
     size, arrays, weeks = pat_size("S"), official("S", tmp_path), weeks_of(1, 10_080)
     encoder = build_encoder(size)
@@ -194,11 +226,11 @@ def pretrained(config: PatPretrainingConfig, seed: int = 0) -> tuple[Any, Any, L
 
 
 def test_pretraining_learns_the_rhythm_and_repeats_itself_bit_for_bit() -> None:
-    config = PatPretrainingConfig(n_epochs=15, batch_size=8, mask_ratio=0.5)
+    config = PatPretrainingConfig(n_epochs=8, batch_size=8, mask_ratio=0.5)
     found, weights, sink = pretrained(config)
     assert found.best_validation < 0.8 < 0.95 < found.history[0]["validation"]  # 1.01: the variance, always saying 0
     assert found.best_validation == min(row["validation"] for row in found.history)
-    assert (found.n_steps, found.batch_size, len(found.step_ms)) == (45, 8, 45)
+    assert (found.n_steps, found.batch_size, len(found.step_ms)) == (24, 8, 24)
     assert sink.last("learning_rate") == pytest.approx(1e-3)
     _, again, other_sink = pretrained(config)
     assert other_sink.rows == sink.rows
@@ -207,7 +239,7 @@ def test_pretraining_learns_the_rhythm_and_repeats_itself_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize("loss", ["all", "masked"])
-def test_errors_are_means_over_the_minutes_that_count(loss: Any) -> None:
+def test_errors_are_means_over_the_minutes_that_count(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     size, weeks = pat_size("S"), rhythms(3, 360, 3)
     config = PatPretrainingConfig(n_epochs=1, batch_size=64, mask_ratio=0.5, loss=loss, learning_rate=1e-12)
     model = build_autoencoder(build_encoder(size, n_minutes=360), size, mask_ratio=0.5)
@@ -215,8 +247,12 @@ def test_errors_are_means_over_the_minutes_that_count(loss: Any) -> None:
         for part in (layer, *getattr(layer, "layers", ())):
             if "dropout" in part.name:
                 part.rate = 0.0
+    streams = {"validation": [4, 0, 1], "train": [4, 2, 1]}  # of the first batch of epoch 1
+    if loss == "all":  # tracing a training step takes seconds, and once is enough
+        monkeypatch.setattr(model, "train_on_batch", lambda *_, **__: 0.0)
+        del streams["train"]
     row = pretrain(model, size, weeks, weeks, config, seed=4).history[0]
-    for name, stream in (("validation", [4, 0, 1]), ("train", [4, 2, 1])):  # of the first batch of epoch 1
+    for name, stream in streams.items():
         order = np.random.default_rng(stream).permutation(20)
         square = (rebuilt(model, weeks, order).astype(np.float64) - weeks.reshape(3, 20, 18)) ** 2
         counted = square if loss == "all" else square[:, order[10:]]

@@ -80,7 +80,7 @@ class PatFineTuningConfig(_Training):
     """Learning one label of a week (paper, section 3.3): `full` trains every weight, `linear_probe` only the head."""
 
     style: Literal["full", "linear_probe"] = "full"
-    batch_size: PositiveInt = 64
+    batch_size: PositiveInt = 64  # each week of L holds 60 MiB of attention for each block, several times over
 
     def schedule(self, size: PatSize) -> PatSchedule:
         """What is given here, else the official value of a size."""

@@ -64,10 +64,10 @@ def build_encoder(size: PatSize, *, n_minutes: int = WEEK_MINUTES, seed: int = 0
     tokens = own.Positions(name="positions")(tokens)
     attentions = []
     for number in range(1, size.n_layers + 1):
-        tokens, attention = _block(keras, f"encoder_layer_{number}", size.n_heads, seed=seed + number)(tokens)
+        tokens, attention = _block(keras, f"encoder_layer_{number}", size.n_heads, seed=(seed, number))(tokens)
         attentions.append(attention)
     encoder = keras.Model(minutes, [tokens, *attentions], name=f"PAT_{size.name}")
-    load(encoder, size, new_weights(weight_shapes(size), np.random.default_rng(seed)))
+    load(encoder, size, new_weights(weight_shapes(size), np.random.default_rng([seed, 1])))
     return encoder
 
 
@@ -142,8 +142,8 @@ def build_autoencoder(encoder: Any, size: PatSize, *, mask_ratio: float, seed: i
     tokens = own.MaskToken(hidden, seed=seed, name="mask_layer")(tokens)
     tokens = ops.take_along_axis(tokens, ops.expand_dims(ops.argsort(order, axis=-1), axis=-1), axis=1)
     tokens = own.Positions(name="decoder_positions")(tokens)
-    decoder = _block(keras, "decoder_layer_1", size.n_heads, seed=seed)
-    drawn = new_weights(block_shapes("decoder_layer_1", size.n_heads), np.random.default_rng(seed))
+    decoder = _block(keras, "decoder_layer_1", size.n_heads, seed=(seed, 0))
+    drawn = new_weights(block_shapes("decoder_layer_1", size.n_heads), np.random.default_rng([seed, 0]))
     for name, variable in _paths(decoder).items():
         variable.assign(drawn[name])
     tokens, _ = decoder(tokens)
@@ -180,18 +180,19 @@ def explain(encoder: Any, size: PatSize, weeks: np.ndarray, *, batch_size: int =
     )
 
 
-def _block(keras: Any, prefix: str, n_heads: int, *, seed: int) -> Any:
+def _block(keras: Any, prefix: str, n_heads: int, *, seed: tuple[int, int]) -> Any:
     """Attention and feed-forward, each added and normalised after: (n, n_tokens, 96) to the same, and the attention."""
     layers = keras.layers
+    first_seed, second_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2) >> 1)
     tokens = keras.Input((None, EMBED_DIM), name=f"{prefix}_input")
     attended, attention = layers.MultiHeadAttention(n_heads, KEY_DIM, name=f"{prefix}_attention")(
         tokens, tokens, return_attention_scores=True
     )
-    attended = layers.Dropout(DROPOUT, seed=seed, name=f"{prefix}_dropout")(attended)
+    attended = layers.Dropout(DROPOUT, seed=first_seed, name=f"{prefix}_dropout")(attended)
     first = layers.LayerNormalization(epsilon=NORM_EPSILON, name=f"{prefix}_norm1")(tokens + attended)
     fed = layers.Dense(FF_DIM, activation="relu", name=f"{prefix}_ff1")(first)
     fed = layers.Dense(EMBED_DIM, name=f"{prefix}_ff2")(fed)
-    fed = layers.Dropout(DROPOUT, seed=seed, name=f"{prefix}_dropout2")(fed)
+    fed = layers.Dropout(DROPOUT, seed=second_seed, name=f"{prefix}_dropout2")(fed)
     second = layers.LayerNormalization(epsilon=NORM_EPSILON, name=f"{prefix}_norm2")(first + fed)
     return keras.Model(tokens, [second, attention], name=f"{prefix}_transformer")
 
