@@ -354,11 +354,48 @@ def test_bad_weeks_and_labels_are_refused(weeks: np.ndarray, labels: np.ndarray,
         fine_tune(classifier, size, (weeks, labels), labelled(6, 2), PatFineTuningConfig())
 
 
-def test_an_error_that_is_no_number_stops_the_training(autoencoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autoencoder, "train_on_batch", lambda *_, **__: float("nan"))
+@pytest.mark.parametrize(
+    ("train", "validation", "words"),
+    [
+        (np.nan, 0.5, r"the training error is no longer a number \(epoch 1, step 1, learning rate 0.001\); lower"),
+        (0.5, np.nan, r"the validation error is no longer a number \(epoch 1, learning rate 0.001\); lower"),
+    ],
+)
+def test_an_error_that_is_no_number_stops_the_training(
+    train: float, validation: float, words: str, autoencoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autoencoder, "train_on_batch", lambda *_, **__: train)
+    monkeypatch.setattr(autoencoder, "predict_on_batch", lambda _: np.full((2, 20, 18), validation))
     weeks = weeks_of(2, 360)
-    with pytest.raises(ValueError, match=r"no longer a number \(epoch 1, step 1, learning rate 0.001\)"):
+    with pytest.raises(ValueError, match=words):
         pretrain(autoencoder, pat_size("S"), weeks, weeks, PatPretrainingConfig(mask_ratio=0.75))
+
+
+def test_another_mask_ratio_than_the_autoencoders_is_refused(autoencoder: Any) -> None:
+    weeks = weeks_of(2, 360)
+    with pytest.raises(
+        ValueError, match=r"mask_ratio 0.9 hides 18 of 20 patches, the autoencoder was built to hide 15"
+    ):
+        pretrain(autoencoder, pat_size("S"), weeks, weeks, PatPretrainingConfig())
+
+
+class Told:
+    """Keeps what a progress bar would show."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int, int]] = []
+
+    def update(self, *, epoch: int, n_epochs: int, step: int, n_steps: int, metrics: dict[str, float]) -> None:
+        assert set(metrics) == {"train"}
+        self.steps.append((epoch, step, n_steps))
+
+
+def test_progress_is_told_after_each_step(autoencoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoencoder, "train_on_batch", lambda *_, **__: 0.5)
+    config = PatPretrainingConfig(mask_ratio=0.75, n_epochs=2, batch_size=2)
+    weeks, told = weeks_of(3, 360), Told()
+    pretrain(autoencoder, pat_size("S"), weeks, weeks, config, progress=told)
+    assert told.steps == [(1, 1, 4), (1, 2, 4), (2, 3, 4), (2, 4, 4)]
 
 
 def test_every_size_is_in_the_table_once_with_and_once_without_a_convolution() -> None:

@@ -51,15 +51,21 @@ def pretrain(
         The best epoch and the history; errors are mean squares of the minutes that count.
 
     Raises:
-        ValueError: no weeks, weeks of another length, or values or an error that are no longer numbers.
+        ValueError: no weeks, weeks of another length, another mask ratio than the autoencoder's, or values or an error
+            that are no longer numbers.
     """
     length = autoencoder.inputs[0].shape[1]
     _require_weeks(train, length, "train")
     _require_weeks(validation, length, "validation")
     n_patches = size.n_patches(length)
-    hidden = n_hidden(n_patches, config.mask_ratio)
+    hidden, built = n_hidden(n_patches, config.mask_ratio), autoencoder.get_layer("mask_layer").n_hidden
+    if hidden != built:
+        raise ValueError(
+            f"mask_ratio {config.mask_ratio:g} hides {hidden} of {n_patches} patches, the autoencoder was built to "
+            f"hide {built}; build it with the same mask_ratio"
+        )
     places = _Places(size.patch_length, n_patches, n_patches - hidden, config.loss)
-    keras = _optimized(autoencoder, config.schedule(size), "mean_squared_error")
+    optimizer = _optimized(autoencoder, config.schedule(size), "mean_squared_error")
     held = [places.batch(validation[some], _rng(seed, -1, number)) for number, some in _cut(validation, config)]
 
     def batches(epoch: int) -> Iterator[Batch]:
@@ -75,7 +81,7 @@ def pretrain(
             weights += float(counts.sum())
         return squares / weights
 
-    loop = _Loop(autoencoder, keras, config.schedule(size), config.n_epochs, sink or NullSink(), progress)
+    loop = _Loop(autoencoder, optimizer, config.schedule(size), config.n_epochs, sink or NullSink(), progress)
     return loop.run(batches, validate, n_items=len(train), batch_size=config.batch_size)
 
 
@@ -92,8 +98,9 @@ def fine_tune(
 ) -> FitResult:
     """Train a classifier in place; afterwards it has the weights of the best epoch.
 
-    Classes are weighted by the share of the other one. `linear_probe` trains the head on features that are computed
-    once, without the encoder's dropout (the notebook leaves that on).
+    Classes are weighted by the share of the other one; weeks come in another order in each epoch (in the notebook in
+    one order). `linear_probe` trains the head on features that are computed once, without the encoder's dropout (the
+    notebook leaves that on).
 
     Args:
         classifier: What `build_classifier` made of an encoder of `size`.
@@ -121,7 +128,7 @@ def fine_tune(
         inputs, held = (body.predict(weeks, batch_size=config.batch_size, verbose=0) for weeks in (inputs, held))
     share = float(np.mean(labels))
     weights = np.where(labels == 1, 1 - share, share).astype(np.float32)
-    keras = _optimized(trained, config.schedule(size), "binary_crossentropy")
+    optimizer = _optimized(trained, config.schedule(size), "binary_crossentropy")
 
     def batches(epoch: int) -> Iterator[Batch]:
         order = _rng(seed, epoch).permutation(len(inputs))
@@ -133,7 +140,7 @@ def fine_tune(
         found = trained.predict(held, batch_size=config.batch_size, verbose=0)
         return 1 - float(roc_auc_score(held_labels, found[:, 0]))
 
-    loop = _Loop(trained, keras, config.schedule(size), config.n_epochs, sink or NullSink(), progress)
+    loop = _Loop(trained, optimizer, config.schedule(size), config.n_epochs, sink or NullSink(), progress)
     return loop.run(batches, validate, n_items=len(inputs), batch_size=config.batch_size)
 
 
@@ -178,6 +185,7 @@ class _Loop:
         for epoch in range(1, self.n_epochs + 1):
             row = {"epoch": float(epoch), "learning_rate": float(self.optimizer.learning_rate)}
             row |= {"train": self._epoch(batches(epoch), epoch, steps), "validation": validate()}
+            self._require_number(row["validation"], "validation", f"epoch {epoch}")
             self._tell(row)
             if row["validation"] < best:
                 best, best_epoch, waited, kept = row["validation"], epoch, 0, self.model.get_weights()
@@ -202,11 +210,7 @@ class _Loop:
             begun = time.monotonic()
             loss = float(self.model.train_on_batch(inputs, targets, sample_weight=weights))  # mean since the reset
             self.step_ms.append((time.monotonic() - begun) * 1000)
-            if not np.isfinite(loss):
-                raise ValueError(
-                    f"the training error is no longer a number (epoch {epoch}, step {number}, learning rate "
-                    f"{float(self.optimizer.learning_rate):g}); lower learning_rate"
-                )
+            self._require_number(loss, "training", f"epoch {epoch}, step {number}")
             if self.progress is not None:
                 step, n_steps = (epoch - 1) * steps + number, self.n_epochs * steps
                 self.progress.update(
@@ -222,6 +226,13 @@ class _Loop:
         rate = float(self.optimizer.learning_rate)
         self.optimizer.learning_rate = min(rate, max(rate * PLATEAU_FACTOR, self.schedule.min_learning_rate))
         return 0
+
+    def _require_number(self, error: float, part: str, when: str) -> None:
+        if not np.isfinite(error):
+            raise ValueError(
+                f"the {part} error is no longer a number ({when}, learning rate "
+                f"{float(self.optimizer.learning_rate):g}); lower learning_rate"
+            )
 
     def _tell(self, row: dict[str, float]) -> None:
         self.history.append(row)
