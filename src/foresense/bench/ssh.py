@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from foresense.bench import worker
+from foresense.bench.openssh import options, python_of
 from foresense.bench.reach import TIMEOUT_S, Work, WorkerError, read_answer
 from foresense.config import DeviceConfig
 from foresense.export import predict
 
-OPTIONS = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 #: What the worker reads of a group's windows.
 WINDOW_FILES = ("index.json", "samples.npy", "starts_test.npy")
 REMOTE_FOLDER = re.compile(r"/[\w./-]*foresense\.\w+")
@@ -48,21 +48,22 @@ def session(device: DeviceConfig, artefact: Path, windows: Path) -> Iterator[Wor
 
         def work(request: dict[str, Any]) -> dict[str, Any]:
             filled = {**request, "artefact": f"{folder}/artefact", "windows": f"{folder}/windows"}
-            command = f"cd {folder} && FORESENSE_SPAWNED_S=$(date +%s.%N) python3 -m foresense.bench.worker"
-            done = _run(["ssh", *OPTIONS, host, command], json.dumps(filled))
+            python = python_of(device)
+            command = f"cd {folder} && FORESENSE_SPAWNED_S=$(date +%s.%N) {python} -m foresense.bench.worker"
+            done = _run(["ssh", *options(device), host, command], json.dumps(filled))
             return read_answer(f"{device.name}: {request['file']}", done.returncode, done.stdout, done.stderr)
 
         yield work
     finally:
-        _run(["ssh", *OPTIONS, host, f"rm -rf {shlex.quote(folder)}"], "")
+        _run(["ssh", *options(device), host, f"rm -rf {shlex.quote(folder)}"], "")
 
 
 def _ssh(device: DeviceConfig, host: str, command: str) -> str:
-    return _checked(device, f"ssh {host}", ["ssh", *OPTIONS, host, command])
+    return _checked(device, f"ssh {host}", ["ssh", *options(device), host, command])
 
 
 def _scp(device: DeviceConfig, host: str, files: list[Path], target: str) -> None:
-    _checked(device, f"scp to {host}", ["scp", "-q", *OPTIONS, *map(str, files), f"{host}:{target}"])
+    _checked(device, f"scp to {host}", ["scp", "-q", *options(device), *map(str, files), f"{host}:{target}"])
 
 
 def _checked(device: DeviceConfig, what: str, words: list[str]) -> str:

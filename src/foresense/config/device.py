@@ -1,9 +1,9 @@
 """What a model is deployed on: one YAML file per device."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 
 from foresense.config.reading import read_yaml
 from foresense.config.section import ConfigError, Section, problems_of
@@ -15,7 +15,11 @@ class DeviceConfig(Section):
     name: str
     description: str
     reach: Literal["local", "ssh"]  # `local`: this machine; `ssh`: by `host`
-    host: str | None = None
+    host: str | None = None  # `user@address`, or an alias of ~/.ssh/config
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None  # absent: ssh's own
+    key_file: Path | None = None  # private key; ~ is this user's home; absent: ssh's own. There is no password
+    known_hosts: Path | None = None  # keys of hosts; absent: ssh's own
+    python: str = "python3"  # Python of the device that has numpy and a runtime; ~/ is the home there
     memory_mib: PositiveInt | None = None  # absent: read from the machine
     n_cores: PositiveInt | None = None
     clock_ghz: PositiveFloat | None = None
