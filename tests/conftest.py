@@ -32,19 +32,30 @@ def real_data() -> Path:
     return Path(folder)
 
 
-@pytest.fixture(scope="session")
-def workshop() -> ModuleType:
-    """tests/export/workshop.py: makes windows and models as `window` and `train` would leave them."""
+def _module_of(name: str) -> ModuleType:
+    """A helper in tests/export/, which is no package."""
     from foresense.export.quiet import quieted
 
-    path = Path(__file__).parent / "export" / "workshop.py"
-    spec = importlib.util.spec_from_file_location("export_workshop", path)
+    path = Path(__file__).parent / "export" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"export_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with quieted():
         spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def workshop() -> ModuleType:
+    """tests/export/workshop.py: makes windows and models as `window` and `train` would leave them."""
+    return _module_of("workshop")
+
+
+@pytest.fixture(scope="session")
+def pi_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Pi folder with a float32 and an int8 file made by hand, and what a benchmark would say of their quality."""
+    return Path(_module_of("tiny_tflite").make_pi_folder(tmp_path_factory.mktemp("pi")))
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,17 @@
 """TFLite files made by hand, without a converter: one fully connected layer, float32 or int8 throughout."""
 
+import json
 from pathlib import Path
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from foresense.export.pi import PiModel, Training, build_pi_folder
+
+WEIGHTS = np.array([[1, 2, -1], [0.5, 0, 0.25]])
+INPUTS = np.array([[0.5, 0.25, -0.25], [1, -1, 0.5], [0.25, 0.5, 0.75]], np.float32)
+SHA256 = "ab" * 32
 #: Scales of the int8 file: inputs -1 to 1, weights and outputs in quarters, so that its arithmetic is exact.
 SCALE_IN, SCALE_WEIGHTS, SCALE_OUT = 2**-6, 2**-2, 2**-2
 
@@ -30,6 +36,24 @@ def write_int8(file: Path, weights: np.ndarray) -> Path:
         _tensor("outputs", (1, n_out), schema.TensorType.INT8, scale=SCALE_OUT),
     ]
     return _write(file, tensors, (weights / SCALE_WEIGHTS).astype(np.int8), version=4)
+
+
+def make_pi_folder(root: Path) -> Path:
+    """Models `thermal` (float32) and `acoustic` (int8), with the quality that a benchmark measured."""
+    folder = root / "pi"
+    folder.mkdir()
+    made = (
+        ("thermal", "tflite-float32", write_float32(root / "float32.tflite", WEIGHTS), 50.0),
+        ("acoustic", "tflite-int8", write_int8(root / "int8.tflite", WEIGHTS), 20.0),
+    )
+    models = [
+        PiModel(name, file, variant, max_size_mib, INPUTS, SHA256, Training(2, 0.5), SHA256)
+        for name, variant, file, max_size_mib in made
+    ]
+    manifest = build_pi_folder(folder, models, pipeline="thermal")
+    quality = {name: {"sha256": said["file_sha256"], "drop": 0.004} for name, said in manifest["models"].items()}
+    (folder / "quality.json").write_text(json.dumps({"models": quality}))
+    return folder
 
 
 def _tensor(name: str, shape: tuple[int, int], kind: int, *, buffer: int = 0, scale: float = 0) -> schema.TensorT:
