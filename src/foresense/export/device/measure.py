@@ -45,7 +45,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_model(interpreter: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Load time, latencies, growth of memory, golden vectors and types of one model."""
+    """Load time, cold start, latencies, memory and its growth, golden vectors and types of one model."""
     import numpy as np
 
     with np.load(request["model"]["golden"], allow_pickle=False) as golden:
@@ -53,6 +53,8 @@ def measure_model(interpreter: Any, request: dict[str, Any]) -> dict[str, Any]:
     begin = time.perf_counter()
     run, n_int8_tensors = open_model(interpreter, request["model"]["file"], request["n_threads"])
     load_ms = (time.perf_counter() - begin) * 1e3
+    run(inputs[:1])
+    cold_start_ms = (time.time() - request["spawned_s"]) * 1e3
     for number in range(request["n_warmup"]):
         run(inputs[number % len(inputs)][None])
     peak_before, end = peak_rss_mib(), time.perf_counter() + TIMING_BUDGET_S
@@ -68,6 +70,8 @@ def measure_model(interpreter: Any, request: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"outputs of shape {outputs.shape}, the golden ones are {expected.shape}")
     return {
         "load_ms": round(load_ms, 3),
+        "cold_start_ms": round(cold_start_ms, 3),
+        "peak_rss_mib": peak_after,
         "n_timed": len(times_ms),
         "latency_ms": percentiles(times_ms) if times_ms else None,
         "growth_mib": None if peak_before is None or peak_after is None else round(peak_after - peak_before, 2),
@@ -146,7 +150,8 @@ def peak_rss_mib() -> float | None:
     except OSError:
         pass  # another system: the next two ways
     try:
-        return round(importlib.import_module("psutil").Process().memory_info().peak_wset / 2**20, 2)  # Windows
+        peak = importlib.import_module("psutil").Process().memory_info().peak_wset  # Windows
+        return round(float(peak) / 2**20, 2)
     except (ImportError, AttributeError):
         pass
     try:

@@ -117,7 +117,7 @@ def measure_folder(folder: Path, manifest: dict[str, Any], timeout_s: float, emu
                 together = answer
     if emulated:
         for facts in (runtime, together.get("same", {}), together.get("other", {}), *models.values()):
-            for key in ("peak_rss_mib", "growth_mib", "load_ms"):
+            for key in ("peak_rss_mib", "growth_mib", "load_ms", "cold_start_ms"):
                 if key in facts:
                     facts[key] = None
     return {"runtime": runtime, "models": models, "together": together}
@@ -152,7 +152,12 @@ def ask_worker(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).resolve().with_name("measure.py"))]
     try:
         done = subprocess.run(
-            command, input=json.dumps(request), capture_output=True, text=True, check=False, timeout=timeout_s
+            command,
+            input=json.dumps({**request, "spawned_s": time.time()}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
         )
     except subprocess.TimeoutExpired:
         raise WorkerError(f"no answer within {timeout_s:g} s") from None
@@ -305,14 +310,14 @@ def judge_quality(said: dict[str, Any], models: dict[str, Any], quality: dict[st
 
 def limit(name: str, unit: str, at_most: float, actual: float | None, wrong: list[str], detail: str = "") -> Row:
     """A row with a number that has to stay at or below its target; None was not measured."""
-    measured = actual is not None and math.isfinite(actual)
-    row: Row = {"name": name, "target": at_most, "unit": unit, "actual": actual if measured else None}
-    if not measured:
+    row: Row = {"name": name, "target": at_most, "unit": unit}
+    if actual is None or not math.isfinite(actual):
         verdict, text = (FAIL, "; ".join(wrong)) if wrong else (NOT_MEASURED, detail)
-        return {**row, "headroom": None, "times": None, "verdict": verdict, "detail": text}
+        return {**row, "actual": None, "headroom": None, "times": None, "verdict": verdict, "detail": text}
     too_much = [f"{actual:.4g} {unit}, at most {at_most:g}"] if actual > at_most else []
     return {
         **row,
+        "actual": actual,
         "headroom": at_most - actual,
         "times": at_most / actual if actual > 0 else None,
         "verdict": FAIL if wrong or too_much else PASS,
