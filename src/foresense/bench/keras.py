@@ -10,7 +10,7 @@ import numpy as np
 
 from foresense.bench.reach import WorkerError
 from foresense.export.device import smoke_test
-from foresense.export.keras_tflite import run_file
+from foresense.export.keras_format import run_file
 from foresense.export.pi import PiPlan
 from foresense.signals import file_sha256
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from foresense.export.device import measure, smoke_test
-from foresense.export.keras_tflite import run_file
+from foresense.export.keras_format import TFLITE, run_file
 from foresense.export.pi_texts import readme_text, requirements_text, unit_name, unit_text
 from foresense.signals import file_sha256, write_bytes, write_json
 
@@ -91,7 +91,7 @@ class PiModel:
     Attributes:
         name: Lower case, such as `thermal`; unique in the folder.
         file: A `.tflite`.
-        variant: Its name in `keras_tflite.VARIANTS`.
+        variant: Its name in `keras_format.TFLITE`.
         max_size_mib: The gate of its size.
         inputs: (n, ...), float32: windows whose outputs become golden vectors.
         model_sha256: SHA-256 of the weights that the file was made from.
@@ -167,6 +167,8 @@ def _require_names(names: Sequence[str]) -> None:
 
 def _add_model(folder: Path, model: PiModel) -> dict[str, Any]:
     """Copy one model, write its golden vectors, and describe both."""
+    if model.variant not in TFLITE:
+        raise PiFolderError(f"{model.name}: variant {model.variant!r}; a Pi runs one of {', '.join(TFLITE)}")
     if not len(model.inputs) or model.inputs.dtype != np.float32:
         raise PiFolderError(
             f"{model.name}: golden inputs of shape {model.inputs.shape}, {model.inputs.dtype}; expected at least one "

@@ -1,4 +1,4 @@
-"""Keras models to TFLite: published sizes, types read from the file, agreement with the model."""
+"""Keras models to TFLite and ONNX: published sizes, types read from the file, agreement with the model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foresense.export import keras_tflite
+from foresense.export import keras_format, keras_onnx
 from foresense.export.inspect import FileTypes, TypesError, read_types
-from foresense.export.keras_tflite import VARIANTS, KerasExportError, KerasSource, export_keras, run_file
+from foresense.export.keras_format import VARIANTS, KerasExportError, KerasSource, export_keras, run_file
 from foresense.export.quiet import quieted
 from foresense.signals import file_sha256
 
@@ -58,8 +58,7 @@ def hot_spots(shape: tuple[int, ...], n: int) -> np.ndarray:
     return np.repeat(np.stack(spots)[..., None], shape[2], axis=3).astype(np.float32)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", ["acoustic", pytest.param("thermal", marks=pytest.mark.long)])
 def test_the_published_networks_leave_at_their_published_sizes(
     network: Callable[[tuple[int, ...]], Any], tmp_path: Path, name: str
 ) -> None:
@@ -89,19 +88,26 @@ def small(network: Callable[[tuple[int, ...]], Any]) -> KerasSource:
 @pytest.fixture(scope="module")
 def exported(small: KerasSource, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("keras")
-    return folder, export_keras(folder, small, tuple(VARIANTS))
+    return folder, export_keras(folder, small, VARIANTS)
 
 
 #: Outputs are probabilities. float16 has 11 bits of mantissa: 2**-11 in each weight, which averages out over a sum; an
 #: int8 output has steps of 1/256.
-LARGEST_ERROR = {"float32": 1e-6, "float16": 2**-11, "dynamic": 1e-2, "int8-float-io": 3 / 256, "int8": 3 / 256}
+LARGEST_ERROR = {
+    "tflite-float32": 1e-6,
+    "tflite-float16": 2**-11,
+    "tflite-dynamic": 1e-2,
+    "tflite-int8-float-io": 3 / 256,
+    "tflite-int8": 3 / 256,
+    "onnx-float32": 1e-6,
+}
 
 
-@pytest.mark.parametrize("kind", LARGEST_ERROR)
-def test_a_file_says_what_the_model_says(exported: tuple[Path, dict], small: KerasSource, kind: str) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_file_says_what_the_model_says(exported: tuple[Path, dict], small: KerasSource, variant: str) -> None:
     folder, facts = exported
-    found = facts[f"tflite-{kind}"]
-    assert found["mean_abs_error"] <= found["max_abs_error"] <= LARGEST_ERROR[kind]
+    found = facts[variant]
+    assert found["mean_abs_error"] <= found["max_abs_error"] <= LARGEST_ERROR[variant]
     assert found["sha256"] == file_sha256(folder / found["file"])
     by_tensorflow = np.asarray(small.model(small.proving, training=False))
     error = np.abs(run_file(folder / found["file"], small.proving, n_threads=2) - by_tensorflow).max()
@@ -144,7 +150,30 @@ def test_a_file_that_is_not_what_it_claims_is_refused(
 ) -> None:
     found: FileTypes = read_types(exported[0] / f"{file}.tflite")
     with pytest.raises(TypesError, match=f"{claimed}: not what it claims: .*{text}"):
-        keras_tflite.require_keras_types(claimed, found)
+        keras_format.require_keras_types(claimed, found)
+
+
+def test_an_onnx_file_holds_the_models_weights_and_no_paths(exported: tuple[Path, dict], small: KerasSource) -> None:
+    import onnx
+
+    content = onnx.load(exported[0] / "onnx-float32.onnx")
+    n_stored = sum(int(np.prod(stored.dims)) for stored in content.graph.initializer if stored.data_type == 1)
+    assert small.model.count_params() <= n_stored <= small.model.count_params() + 10
+    assert [taken.name for taken in content.graph.input] == ["window"]
+    assert b"site-packages" not in content.SerializeToString()
+    assert exported[1]["onnx-float32"]["converter_version"].startswith("keras 3.")
+
+
+def test_a_model_that_torch_cannot_hold_says_why(
+    small: KerasSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "on $KERAS_BACKEND: no layer TFOpLambda" >&2\nexit 1\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(keras_onnx.sys, "executable", str(python))
+    text = r"onnx-float32: exit code 1, expected 0; last lines:\non torch: no layer TFOpLambda"
+    with pytest.raises(RuntimeError, match=text):
+        export_keras(tmp_path, small, ["onnx-float32"])
 
 
 def test_windows_that_calibrate_nothing_are_refused(small: KerasSource) -> None:
@@ -176,7 +205,7 @@ def test_a_model_that_gives_no_numbers_leaves_no_facts(small: KerasSource, tmp_p
 
 def test_an_unknown_variant_is_refused_before_anything_is_written(small: KerasSource, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"no Keras export variant 'tflite-int4' \(known: tflite-float32, .*tflite-int8\)"
+        ValueError, match=r"no Keras export variant 'tflite-int4' \(known: tflite-float32, .*onnx-float32\)"
     ):
         export_keras(tmp_path, small, ["tflite-float32", "tflite-int4"])
     assert list(tmp_path.iterdir()) == []
@@ -188,6 +217,6 @@ def test_without_tensorflow_the_extra_is_named(
     def absent(name: str) -> Any:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(keras_tflite, "import_module", absent)
+    monkeypatch.setattr(keras_format, "import_module", absent)
     with pytest.raises(ImportError, match=r"exporting a Keras model needs TensorFlow: pip install 'foresense\[edge\]'"):
         export_keras(tmp_path, small, ["tflite-float32"])

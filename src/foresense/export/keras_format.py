@@ -1,4 +1,4 @@
-"""TFLite files of a Keras model, by TensorFlow's own converter, each proved to be what its name says.
+"""TFLite and ONNX files of a Keras model, each proved to be what its name says and to say what the model says.
 
 `int8` has two meanings in the field. Here, as everywhere in the project, `tflite-int8` is integers throughout, doors
 included; `tflite-int8-float-io` has the same integer kernels behind float32 doors (QUANTIZE first, DEQUANTIZE last).
@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresense.export.device.measure import open_model, outputs_of
-from foresense.export.inspect import FileTypes, TypesError, read_types
+from foresense.export.inspect import FileTypes, TypesError, read_types, require_types
+from foresense.export.keras_onnx import INPUT, write_onnx
 from foresense.export.quiet import quieted
 from foresense.signals import file_sha256, write_bytes
 
@@ -89,14 +89,16 @@ def _int8(converter: Any, tf: Any, source: KerasSource) -> None:
     converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
-#: variant -> what it asks of the converter.
-VARIANTS: dict[str, Callable[[Any, Any, KerasSource], None]] = {
+#: variant -> what it asks of TensorFlow's converter.
+TFLITE: dict[str, Callable[[Any, Any, KerasSource], None]] = {
     "tflite-float32": _float32,
     "tflite-float16": _float16,
     "tflite-dynamic": _dynamic,
     "tflite-int8-float-io": _int8_float_io,
     "tflite-int8": _int8,
 }
+#: What a Keras model can leave as.
+VARIANTS = (*TFLITE, "onnx-float32")
 
 
 def require_offered(variants: Sequence[str]) -> None:
@@ -124,21 +126,25 @@ def convert_keras(source: KerasSource, variant: str, file: Path) -> str:
     Raises:
         ValueError: no such variant.
         ImportError: TensorFlow is not installed; names the extra.
+        RuntimeError: ONNX cannot hold the model; the message has the last lines.
     """
     require_offered([variant])
+    if variant not in TFLITE:
+        with quieted():
+            return write_onnx(source.model, file)
     try:
         tf = import_module("tensorflow")
     except ImportError as error:
         raise ImportError("exporting a Keras model needs TensorFlow: pip install 'foresense[edge]'") from error
     with quieted():
         converter = tf.lite.TFLiteConverter.from_keras_model(source.model)
-        VARIANTS[variant](converter, tf, source)
+        TFLITE[variant](converter, tf, source)
         write_bytes(file, converter.convert())
     return f"tensorflow {tf.__version__}"
 
 
 def export_keras(folder: Path, source: KerasSource, variants: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Write `<variant>.tflite` of every variant, and prove each against the model and by its own tensors.
+    """Write `<variant>.tflite` or `.onnx` of every variant, and prove each against the model and by its own tensors.
 
     Args:
         folder: Exists.
@@ -158,12 +164,12 @@ def export_keras(folder: Path, source: KerasSource, variants: Sequence[str]) -> 
     require_offered(variants)
     facts = {}
     for variant in variants:
-        file = folder / f"{variant}.tflite"
+        file = folder / f"{variant}.{variant.partition('-')[0]}"
         converter = convert_keras(source, variant, file)
         types = read_types(file)
         require_keras_types(variant, types)
         error = np.abs(run_file(file, source.proving) - source.reference)
-        if not np.isfinite(error).all() or (variant == "tflite-float32" and error.max() > FLOAT_TOLERANCE):
+        if not np.isfinite(error).all() or (variant.endswith("-float32") and error.max() > FLOAT_TOLERANCE):
             raise KerasExportError(
                 f"{variant}: differs from the model by {error.max():.3g} on {len(source.proving)} windows; "
                 f"at most {FLOAT_TOLERANCE:g} is rounding of float32"
@@ -186,16 +192,23 @@ def export_keras(folder: Path, source: KerasSource, variants: Sequence[str]) -> 
 
 
 def run_file(file: Path, windows: np.ndarray, n_threads: int = 1) -> np.ndarray:
-    """(n, ...), float32: what an exported file says of each window, one at a time, by LiteRT, without TensorFlow.
+    """(n, ...), float32: what an exported file says of each window, one at a time, by its runtime, without TensorFlow.
 
     Args:
-        file: A `.tflite`.
+        file: A `.tflite`, or an `.onnx`.
         windows: (n, ...), float32.
         n_threads: Of the runtime.
 
     Raises:
-        ImportError: ai-edge-litert is not installed; names the extra.
+        ImportError: the runtime is not installed; names the extra.
     """
+    if file.suffix == ".onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = n_threads, 3
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return np.concatenate([session.run(None, {INPUT: window[None]})[0] for window in windows])
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -211,6 +224,8 @@ def require_keras_types(variant: str, found: FileTypes) -> None:
     Raises:
         TypesError: says what was found instead.
     """
+    if variant not in TFLITE:
+        return require_types(variant, found)
     n_int8, n_float16 = found.tensors.get("int8", 0), found.tensors.get("float16", 0)
     n_float = n_float16 + found.tensors.get("float32", 0)
     doors = (found.input_type, found.output_type)
@@ -234,8 +249,3 @@ def require_keras_types(variant: str, found: FileTypes) -> None:
             problems.append(f"{n_float} float tensors, expected {n_doors}")
     if problems:
         raise TypesError(f"{variant}: not what it claims: {'; '.join(problems)} (tensors {found.tensors})")
-
-
-def runtime_versions() -> dict[str, str]:
-    """The installed versions of what runs a file on a device."""
-    return {name: version(name) for name in ("ai-edge-litert", "numpy")}
