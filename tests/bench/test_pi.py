@@ -44,6 +44,7 @@ def test_this_machine_passes_and_the_folder_stays_as_it_was(exported: Path, here
     assert all(gate.passed for gate in by_name.values())
     assert (by_name["memory"].target, by_name["memory"].unit) == (512.0, "MiB peak")
     assert by_name["n_gates_not_passed"].value == 0
+    assert {"thermal_size", "acoustic_size", "latency", "quality_drop", "duration"} <= set(by_name)
 
 
 def test_a_device_by_ssh_finds_what_this_machine_finds(
@@ -159,6 +160,16 @@ def test_a_python_that_dies_says_its_last_words(ssh_device: DeviceConfig, export
     text = r"board: smoke_test\.py gave no result, exit code 132: illegal instruction"
     with pytest.raises(DeviceError, match=text):
         run_smoke_test(dying, exported, {})
+
+
+def test_a_result_that_is_cut_off_is_no_result(ssh_device: DeviceConfig, exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\nprintf '{\"passed\": tr' > smoke_test.json\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    with pytest.raises(DeviceError, match=r"board: smoke_test\.json from there is not JSON \(.*\): '{\"passed\": tr'"):
+        run_smoke_test(ssh_device.model_copy(update={"python": str(tmp_path / "python")}), exported, {})
+    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"passed\": true}' > smoke_test.json\nexit 1\n")
+    with pytest.raises(DeviceError, match="board: exit code 1, but the result says passed: True"):
+        run_smoke_test(ssh_device.model_copy(update={"python": str(tmp_path / "python")}), exported, {})
 
 
 def test_an_unknown_device_names_the_known_ones() -> None:

@@ -27,6 +27,22 @@ def test_a_device_is_read_with_its_limits(devices):
     assert (found.reach, found.host, found.memory_mib, found.formats) == ("ssh", "pi5.local", 8192, ("onnx",))
 
 
+def test_how_a_device_is_reached_is_set_only_where_the_client_does_not_know(devices):
+    found = read_device(devices, "pi5")
+    assert (found.port, found.key_file, found.known_hosts, found.python) == (None, None, None, "python3")
+    more = "port: 2222\nkey_file: ~/.ssh/pi\nknown_hosts: ~/.ssh/pis\npython: ~/venv/bin/python\n"
+    (devices / "pi5.yaml").write_text(PI + more)
+    found = read_device(devices, "pi5")
+    assert (found.port, found.key_file, found.known_hosts) == (2222, Path("~/.ssh/pi"), Path("~/.ssh/pis"))
+    assert found.python == "~/venv/bin/python"
+    (devices / "pi5.yaml").write_text(PI + "port: 70000\n")
+    with pytest.raises(ConfigError, match=r"port: .*less than or equal to 65535"):
+        read_device(devices, "pi5")
+    (devices / "pi5.yaml").write_text(PI + "password: secret\n")
+    with pytest.raises(ConfigError, match="password: unknown key"):
+        read_device(devices, "pi5")
+
+
 def test_an_unknown_device_lists_the_known_ones(devices):
     with pytest.raises(ConfigError, match="no device 'pi6'; known: pi5"):
         read_device(devices, "pi6")

@@ -7,12 +7,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from foresense.export.device import measure
 from foresense.export.pi import PiFolderError, PiLimits, PiModel, PiPlan, Training, build_pi_folder
 from foresense.export.pi_texts import requirements_text
 from foresense.signals import file_sha256
@@ -82,36 +80,6 @@ def test_a_script_runs_on_python_3_9_with_numpy_and_a_runtime_alone(pi_folder: P
         and isinstance(node.args[0], ast.Constant)
     }
     assert named <= {"numpy", "psutil", "resource"}
-
-
-def test_other_ways_to_memory_are_taken_where_linux_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(self: Path, encoding: str) -> str:
-        raise FileNotFoundError(self)
-
-    honest = measure.peak_rss_mib()
-    monkeypatch.setattr(measure.Path, "read_text", absent)
-    inherited = measure.peak_rss_mib()
-    assert honest is not None
-    assert inherited is not None
-    assert inherited >= honest - 1  # ru_maxrss: at least this process's own peak
-
-    class Windows:
-        def Process(self) -> "Windows":  # noqa: N802
-            return self
-
-        def memory_info(self) -> "Windows":
-            return self
-
-        peak_wset = 5 * 2**20
-
-    monkeypatch.setattr(measure.importlib, "import_module", lambda name: Windows())
-    assert measure.peak_rss_mib() == 5
-
-    def nothing(name: str) -> ModuleType:
-        raise ImportError(name)
-
-    monkeypatch.setattr(measure.importlib, "import_module", nothing)
-    assert measure.peak_rss_mib() is None
 
 
 def test_packages_are_those_that_made_the_golden_vectors() -> None:

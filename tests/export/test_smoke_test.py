@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import ai_edge_litert
 import numpy as np
 import pytest
 
-from foresense.export.device import measure, smoke_test
+from foresense.export.device import smoke_test
 
 #: Shadows ai_edge_litert with the real runtime, whose interpreter gets the methods of `body`.
 SHADOW = """
@@ -28,7 +27,6 @@ class Interpreter(real.Interpreter):
 {body}
 """
 REAL = Path(ai_edge_litert.__file__).with_name("interpreter.py")
-PACKAGE_ABSENT = measure.importlib.metadata.PackageNotFoundError
 ABSENT = "raise ImportError('not here')\n"
 
 
@@ -133,6 +131,12 @@ MUTANTS = {
         {},
         "numerical stability",
         "-> thermal: 4 threads give other outputs",
+    ),
+    "not a number": (
+        "    def get_tensor(self, index):\n        return super().get_tensor(index) * np.float32('nan')\n",
+        {},
+        "load thermal",
+        "-> ValueError: gives values that are not finite for its golden inputs",
     ),
     "crashing": (INVOKE + "os.abort()\n", {}, "thermal inference", "-> ended by signal 6"),
 }
@@ -284,6 +288,12 @@ JUDGED: dict[str, Broken] = {
         {"quality drop": N},
         "-> thermal: quality.json has no measured drop of it",
     ),
+    "quality of nothing": (
+        lambda folder: (folder / "quality.json").write_text('{"models": {"thermal": {"drop": null}}}'),
+        {},
+        {"quality drop": N},
+        "-> thermal: quality.json has no measured drop of it",
+    ),
     "quality that is no number": (set_quality(drop=float("nan")), {}, {"quality drop": N}, "-> acoustic: quality.json"),
     "slow altogether": (set_limit(duration_s=-1.0), {}, {"duration": "FAIL"}, "s, at most -1"),
 }
@@ -343,25 +353,6 @@ def test_without_numpy_the_runtime_test_says_so(folder: Path, tmp_path: Path) ->
     assert "-> ImportError: No module named numpy" in printed
 
 
-@pytest.mark.parametrize(
-    ("module", "found"),
-    [("tflite_runtime.interpreter", "tflite-runtime"), ("tensorflow", "tensorflow")],
-)
-def test_an_older_runtime_serves_where_the_new_one_is_absent(
-    monkeypatch: pytest.MonkeyPatch, module: str, found: str
-) -> None:
-    old = types.SimpleNamespace(__version__="9.9", Interpreter="I", lite=types.SimpleNamespace(Interpreter="I"))
-
-    def import_module(name: str) -> object:
-        if name in (module, "numpy"):
-            return old
-        raise ImportError(f"no {name}")
-
-    monkeypatch.setattr(measure.importlib, "import_module", import_module)
-    monkeypatch.setattr(measure.importlib.metadata, "version", lambda name: (_ for _ in ()).throw(PACKAGE_ABSENT(name)))
-    assert measure.find_runtime() == (found, "9.9", "I")
-
-
 def test_a_process_that_hangs_is_given_up(folder: Path, tmp_path: Path) -> None:
     code, printed, result = run(folder, "--timeout-s", "1", path=shadow(tmp_path, INVOKE + "time.sleep(0.5)\n"))
     assert code == 1
@@ -390,7 +381,3 @@ def test_too_few_timed_runs_fail_whatever_their_times() -> None:
     facts = {"n_timed": 12, "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0}}
     row = smoke_test.judge_latency("thermal inference", facts, 200.0, 50)
     assert (row["verdict"], row["detail"]) == ("FAIL", "12 timed runs, expected 50")
-
-
-def test_percentiles_are_those_of_known_times() -> None:
-    assert measure.percentiles([float(n) for n in range(1, 102)]) == {"p50": 51.0, "p95": 96.0, "p99": 100.0}

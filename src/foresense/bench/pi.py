@@ -113,7 +113,10 @@ def gates_of(result: Result) -> list[Gate]:
     """The result as gates of a report: every gate with a measured number, and how many tests and gates did not pass."""
     measured = [row for row in result["gates"] if row["unit"] and row["actual"] is not None]
     return [
-        *(Gate.judge(row["name"], row["actual"], row["unit"], at_most=row["target"]) for row in measured),
+        *(
+            Gate.judge(row["name"].replace(" ", "_"), row["actual"], row["unit"], at_most=row["target"])
+            for row in measured
+        ),
         *(
             Gate.judge(f"n_{kind}_not_passed", len(result[kind]) - result[f"n_{kind}_passed"], kind, at_most=0.0)
             for kind in ("tests", "gates")
@@ -172,7 +175,10 @@ def _read_result(device: DeviceConfig, done: subprocess.CompletedProcess[str], t
         raise DeviceError(f"{device.name}: smoke_test.py did not end in time and was stopped there")
     if done.returncode not in (0, 1) or not text:
         raise DeviceError(f"{device.name}: smoke_test.py gave no result, exit code {done.returncode}: {said}")
-    result: Result = json.loads(text)
+    try:
+        result: Result = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DeviceError(f"{device.name}: smoke_test.json from there is not JSON ({error}): {text[:80]!r}") from error
     if result["passed"] != (done.returncode == 0):
         raise DeviceError(f"{device.name}: exit code {done.returncode}, but the result says passed: {result['passed']}")
     return result

@@ -68,6 +68,8 @@ def measure_model(interpreter: Any, request: dict[str, Any]) -> dict[str, Any]:
     outputs = outputs_of(run, inputs)
     if outputs.shape != expected.shape:
         raise ValueError(f"outputs of shape {outputs.shape}, the golden ones are {expected.shape}")
+    if not np.isfinite(outputs).all():
+        raise ValueError("gives values that are not finite for its golden inputs")
     return {
         "load_ms": round(load_ms, 3),
         "cold_start_ms": round(cold_start_ms, 3),

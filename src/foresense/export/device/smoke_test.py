@@ -77,9 +77,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if result["passed"] else 1
 
 
-# ---------------------------------------------------------------------------------------------------------- measuring
-
-
 def measure_folder(folder: Path, manifest: dict[str, Any], timeout_s: float, emulated: bool) -> dict[str, Any]:
     """Everything that is measured: each fact, or the reason why it is missing.
 
@@ -161,15 +158,13 @@ def ask_worker(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         raise WorkerError(f"no answer within {timeout_s:g} s") from None
-    if done.returncode == 0:
-        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    answers = done.stdout.strip().splitlines()
+    if done.returncode == 0 and answers:
+        answer: dict[str, Any] = json.loads(answers[-1])
         return answer
     last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
     how = f"ended by signal {-done.returncode}: " if done.returncode < 0 else ""
     raise WorkerError(how + last)
-
-
-# ------------------------------------------------------------------------------------------------------------ judging
 
 
 def judge_tests(manifest: dict[str, Any], found: dict[str, Any]) -> list[Row]:
@@ -299,12 +294,13 @@ def judge_quality(said: dict[str, Any], models: dict[str, Any], quality: dict[st
     """Loss of quality of exactly these files on the whole test part, as the benchmark measured it."""
     name, drops, wrong = "quality drop", [], []
     for model in said:
-        fact = quality["models"].get(model)
-        if fact is None or not math.isfinite(fact["drop"]):
+        fact = quality.get("models", {}).get(model, {})
+        drop, sha256 = fact.get("drop"), str(fact.get("sha256"))
+        if not isinstance(drop, (int, float)) or not math.isfinite(drop):
             return limit(name, "score", at_most, None, [], f"{model}: quality.json has no measured drop of it")
-        if fact["sha256"] != models[model].get("sha256"):
-            wrong.append(f"{model}: quality was measured on another file, SHA-256 {fact['sha256'][:12]}")
-        drops.append(fact["drop"])
+        if sha256 != models[model].get("sha256"):
+            wrong.append(f"{model}: quality was measured on another file, SHA-256 {sha256[:12]}")
+        drops.append(float(drop))
     return limit(name, "score", at_most, max(drops), wrong)
 
 
@@ -330,9 +326,6 @@ def required(name: str, target: str, actual: str, wrong: list[str], detail: str 
     verdict = FAIL if wrong else PASS if actual else NOT_MEASURED
     row: Row = {"name": name, "target": target, "unit": "", "actual": actual or None, "headroom": None, "times": None}
     return {**row, "verdict": verdict, "detail": "; ".join(wrong) or ("" if actual else detail)}
-
-
-# ------------------------------------------------------------------------------------------------------------ telling
 
 
 def show(result: dict[str, Any]) -> None:
@@ -366,7 +359,7 @@ def describe_machine() -> dict[str, Any]:
     """What this was measured on."""
     model = Path("/proc/device-tree/model")
     return {
-        "model": model.read_text(errors="replace").strip("\0\n ") if model.is_file() else platform.node(),
+        "model": model.read_text(errors="replace").strip("\0\n ") if model.is_file() else platform.system(),
         "system": platform.platform(),
         "architecture": platform.machine(),
         "n_cores": os.cpu_count(),
