@@ -64,7 +64,8 @@ def test_the_published_networks_leave_at_their_published_sizes(
 ) -> None:
     model, windows = network(SHAPES[name]), hot_spots(SHAPES[name], 1)
     assert model.count_params() == N_PARAMETERS[name]
-    facts = export_keras(tmp_path, KerasSource(model, windows, windows), [f"tflite-{kind}" for kind in PUBLISHED[name]])
+    variants = [f"tflite-{kind}" for kind in PUBLISHED[name]]
+    facts = export_keras(tmp_path, KerasSource(model, windows, windows), variants).variants
     for kind, size_mib in PUBLISHED[name].items():
         # names and version of a file's making differ by some hundred bytes; weights by megabytes
         assert facts[f"tflite-{kind}"]["size_mib"] == pytest.approx(size_mib, abs=0.002), kind
@@ -88,7 +89,7 @@ def small(network: Callable[[tuple[int, ...]], Any]) -> KerasSource:
 @pytest.fixture(scope="module")
 def exported(small: KerasSource, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("keras")
-    return folder, export_keras(folder, small, VARIANTS)
+    return folder, export_keras(folder, small, VARIANTS).variants
 
 
 #: Outputs are probabilities. float16 has 11 bits of mantissa: 2**-11 in each weight, which averages out over a sum; an
@@ -129,7 +130,7 @@ def test_a_file_is_the_same_for_one_window_and_for_many(exported: tuple[Path, di
 def test_calibration_windows_set_the_ranges(small: KerasSource, exported: tuple[Path, dict], tmp_path: Path) -> None:
     # windows a hundred times too cold: everything real lies beyond the ranges that they give
     cold = KerasSource(small.model, small.calibration / 100, small.proving)
-    facts = export_keras(tmp_path, cold, ["tflite-int8"])["tflite-int8"]
+    facts = export_keras(tmp_path, cold, ["tflite-int8"]).variants["tflite-int8"]
     assert facts["max_abs_error"] > 5 * exported[1]["tflite-int8"]["max_abs_error"]
 
 
@@ -171,9 +172,9 @@ def test_a_model_that_torch_cannot_hold_says_why(
     python.write_text('#!/bin/sh\necho "on $KERAS_BACKEND: no layer TFOpLambda" >&2\nexit 1\n')
     python.chmod(0o755)
     monkeypatch.setattr(keras_onnx.sys, "executable", str(python))
-    text = r"onnx-float32: exit code 1, expected 0; last lines:\non torch: no layer TFOpLambda"
+    text = "onnx-float32: exit code 1, expected 0; last lines:\non torch: no layer TFOpLambda"
     with pytest.raises(RuntimeError, match=text):
-        export_keras(tmp_path, small, ["onnx-float32"])
+        keras_format.convert_keras(small, "onnx-float32", tmp_path / "model.onnx")
 
 
 def test_windows_that_calibrate_nothing_are_refused(small: KerasSource) -> None:
@@ -193,14 +194,28 @@ def test_windows_that_calibrate_nothing_are_refused(small: KerasSource) -> None:
             KerasSource(model, calibration, proving)
 
 
-def test_a_model_that_gives_no_numbers_leaves_no_facts(small: KerasSource, tmp_path: Path) -> None:
+def test_a_model_that_gives_no_numbers_is_not_exported(small: KerasSource, tmp_path: Path) -> None:
     import keras
 
     broken = keras.models.clone_model(small.model)
     broken.set_weights([weights * np.float32("nan") for weights in broken.get_weights()])
     source = KerasSource(broken, small.calibration, small.proving)
-    with pytest.raises(KerasExportError, match="tflite-float32: differs from the model by nan on 8 windows"):
+    with pytest.raises(KerasExportError, match="KerasExportError: differs from the model by nan on 8 windows"):
         export_keras(tmp_path, source, ["tflite-float32"])
+
+
+def test_a_variant_that_cannot_be_made_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
+    import keras
+
+    # 12 weights: TensorFlow leaves tensors of less than 1,024 weights in float32
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    windows = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+    export = export_keras(tmp_path, KerasSource(model, windows, windows), ["tflite-dynamic", "tflite-float32"])
+    assert list(export.variants) == ["tflite-float32"]
+    assert export.refused["tflite-dynamic"].startswith(
+        "TypesError: tflite-dynamic: not what it claims: no operator with int8 weights and float32 activations"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["tflite-float32.tflite"]
 
 
 def test_an_unknown_variant_is_refused_before_anything_is_written(small: KerasSource, tmp_path: Path) -> None:
@@ -218,5 +233,6 @@ def test_without_tensorflow_the_extra_is_named(
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(keras_format, "import_module", absent)
-    with pytest.raises(ImportError, match=r"exporting a Keras model needs TensorFlow: pip install 'foresense\[edge\]'"):
+    text = r"no variant .*: ImportError: exporting a Keras model needs TensorFlow: pip install 'foresense\[edge\]'"
+    with pytest.raises(KerasExportError, match=text):
         export_keras(tmp_path, small, ["tflite-float32"])

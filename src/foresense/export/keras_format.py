@@ -19,7 +19,7 @@ from foresense.export.keras_onnx import INPUT, write_onnx
 from foresense.export.quiet import quieted
 from foresense.signals import file_sha256, write_bytes
 
-#: Units of the output: float32 files differ from the model by the order of sums only.
+#: Share of the largest output, or of 1: float32 files differ from the model by the order of sums only.
 FLOAT_TOLERANCE = 1e-4
 
 
@@ -143,52 +143,74 @@ def convert_keras(source: KerasSource, variant: str, file: Path) -> str:
     return f"tensorflow {tf.__version__}"
 
 
-def export_keras(folder: Path, source: KerasSource, variants: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Write `<variant>.tflite` or `.onnx` of every variant, and prove each against the model and by its own tensors.
+@dataclass(frozen=True)
+class KerasExport:
+    """What one model left as.
+
+    Attributes:
+        variants: variant -> {file, size_mib, sha256, max_abs_error, mean_abs_error, tensor_types, operators,
+            n_integer_kernels, n_hybrid_kernels, input_type, output_type, converter_version}; errors in units of the
+            output, over the proving windows.
+        refused: variant -> first line of the reason.
+    """
+
+    variants: dict[str, dict[str, Any]]
+    refused: dict[str, str]
+
+
+def export_keras(folder: Path, source: KerasSource, variants: Sequence[str]) -> KerasExport:
+    """Write `<variant>.tflite` or `.onnx` of every variant that can be made, is what it claims, and agrees.
 
     Args:
         folder: Exists.
         source: The model with its windows.
         variants: Names in VARIANTS.
 
-    Returns:
-        variant -> {file, size_mib, sha256, max_abs_error, mean_abs_error, tensor_types, operators, n_integer_kernels,
-        n_hybrid_kernels, input_type, output_type, converter_version}; errors in units of the output.
-
     Raises:
         ValueError: no such variant.
-        TypesError: a file does not compute in the numbers that its name claims.
-        KerasExportError: a file gives no finite numbers, or the float32 file others than the model.
-        ImportError: TensorFlow or ai-edge-litert is not installed; names the extra.
+        KerasExportError: not one variant could be made; lists every reason.
     """
     require_offered(variants)
-    facts = {}
+    export = KerasExport({}, {})
     for variant in variants:
         file = folder / f"{variant}.{variant.partition('-')[0]}"
-        converter = convert_keras(source, variant, file)
-        types = read_types(file)
-        require_keras_types(variant, types)
-        error = np.abs(run_file(file, source.proving) - source.reference)
-        if not np.isfinite(error).all() or (variant.endswith("-float32") and error.max() > FLOAT_TOLERANCE):
-            raise KerasExportError(
-                f"{variant}: differs from the model by {error.max():.3g} on {len(source.proving)} windows; "
-                f"at most {FLOAT_TOLERANCE:g} is rounding of float32"
-            )
-        facts[variant] = {
-            "file": file.name,
-            "size_mib": round(file.stat().st_size / 2**20, 4),
-            "sha256": file_sha256(file),
-            "max_abs_error": float(error.max()),
-            "mean_abs_error": float(error.mean()),
-            "tensor_types": types.tensors,
-            "operators": types.operators,
-            "n_integer_kernels": types.n_integer_kernels,
-            "n_hybrid_kernels": types.n_hybrid_kernels,
-            "input_type": types.input_type,
-            "output_type": types.output_type,
-            "converter_version": converter,
-        }
-    return facts
+        try:
+            export.variants[variant] = _prove(source, variant, file)
+        except Exception as error:  # a converter may raise anything: it is recorded, and the others go on
+            file.unlink(missing_ok=True)
+            export.refused[variant] = f"{type(error).__name__}: {(str(error).splitlines() or ['no text'])[0]}"
+    if not export.variants:
+        reasons = "; ".join(f"{variant}: {reason}" for variant, reason in export.refused.items())
+        raise KerasExportError(f"no variant could be exported: {reasons}")
+    return export
+
+
+def _prove(source: KerasSource, variant: str, file: Path) -> dict[str, Any]:
+    """Convert one variant and measure it against the model; gives its facts."""
+    converter = convert_keras(source, variant, file)
+    types = read_types(file)
+    require_keras_types(variant, types)
+    error = np.abs(run_file(file, source.proving) - source.reference)
+    rounding = FLOAT_TOLERANCE * max(1.0, float(np.abs(source.reference).max()))
+    if not np.isfinite(error).all() or (variant.endswith("-float32") and error.max() > rounding):
+        raise KerasExportError(
+            f"differs from the model by {error.max():.3g} on {len(source.proving)} windows; at most {rounding:g} is "
+            "rounding of float32"
+        )
+    return {
+        "file": file.name,
+        "size_mib": round(file.stat().st_size / 2**20, 4),
+        "sha256": file_sha256(file),
+        "max_abs_error": float(error.max()),
+        "mean_abs_error": float(error.mean()),
+        "tensor_types": types.tensors,
+        "operators": types.operators,
+        "n_integer_kernels": types.n_integer_kernels,
+        "n_hybrid_kernels": types.n_hybrid_kernels,
+        "input_type": types.input_type,
+        "output_type": types.output_type,
+        "converter_version": converter,
+    }
 
 
 def run_file(file: Path, windows: np.ndarray, n_threads: int = 1) -> np.ndarray:
