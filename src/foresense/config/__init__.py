@@ -1,5 +1,6 @@
 """Typed sections of params.yaml and devices/*.yaml: frozen, checked once, every problem reported together."""
 
+from foresense.config.actigraphy_pipeline import ActigraphyConfig
 from foresense.config.activity import ActivityConfig
 from foresense.config.device import DeviceConfig, read_device
 from foresense.config.engine import EngineConfig
@@ -32,6 +33,7 @@ from foresense.config.reading import (
 
 __all__ = [
     "STEPS",
+    "ActigraphyConfig",
     "ActivityConfig",
     "AnyPipeline",
     "BenchmarkConfig",

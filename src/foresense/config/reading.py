@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from foresense.config.actigraphy_pipeline import ActigraphyConfig
 from foresense.config.activity import ActivityConfig
 from foresense.config.mixed_pipeline import MixedConfig
 from foresense.config.pipeline import STEPS, PipelineConfig
@@ -25,12 +26,13 @@ __all__ = [
     "steps_with_section",
 ]
 
-AnyPipeline = PipelineConfig | ActivityConfig | MixedConfig
+AnyPipeline = PipelineConfig | ActivityConfig | MixedConfig | ActigraphyConfig
 #: Value of the key `kind` to the shape of a pipeline; `forecast` where the key is absent.
-KINDS: dict[str, type[PipelineConfig] | type[ActivityConfig] | type[MixedConfig]] = {
+KINDS: dict[str, type[AnyPipeline]] = {
     "forecast": PipelineConfig,
     "activity": ActivityConfig,
     "mixed": MixedConfig,
+    "actigraphy": ActigraphyConfig,
 }
 
 

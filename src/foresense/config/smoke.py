@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from foresense.config.actigraphy_pipeline import ActigraphyConfig
 from foresense.config.activity import ActivityConfig
 from foresense.config.mixed_pipeline import MixedConfig
 from foresense.config.pipeline import PipelineConfig
@@ -29,6 +30,8 @@ def shrink(config: AnyPipeline) -> AnyPipeline:
     """
     if isinstance(config, ActivityConfig):
         return _shrink_activity(config)
+    if isinstance(config, ActigraphyConfig):
+        return _shrink_actigraphy(config)
     return _shrink_mixed(config) if isinstance(config, MixedConfig) else _shrink_forecast(config)
 
 
@@ -124,3 +127,26 @@ def _tiny(candidate: dict[str, Any]) -> dict[str, Any]:
         "n_epochs": 2,
         "train_stride": 24,
     }
+
+
+def _shrink_actigraphy(config: ActigraphyConfig) -> ActigraphyConfig:
+    sections: dict[str, Any] = config.model_dump()
+    sections["ingest"] |= {"first_people": 6}
+    sections["window"] |= {"n_folds": 3, "n_repeats": 1}
+    sections["train"] |= {
+        "candidates": {
+            name: one
+            | {"pretraining": one["pretraining"] and one["pretraining"] | {"n_epochs": 1}}
+            | {"fine_tuning": one["fine_tuning"] | {"n_epochs": 1}}
+            for name, one in list(sections["train"]["candidates"].items())[-1:]
+        },
+        "turns": 1,
+    }
+    sections["export"] |= {"variants": ("onnx-float32",), "n_calibration": 4, "n_golden": 2}
+    sections["benchmark"] |= {
+        "n_warmup": 2,
+        "n_timed": 20,
+        "n_threads": (1,),
+        "gates": {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES},
+    }
+    return ActigraphyConfig.model_validate(sections)

@@ -41,7 +41,7 @@ def verify_mixed_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResul
     absent = sorted(WANTED - set(manifest))
     if absent:
         return VerifyResult(folder, 0, (), (f"manifest.json: {', '.join(absent)} missing",))
-    problems, broken = _files(folder, manifest)
+    problems, broken = listed_files(folder, manifest, NEEDED)
     run: tuple[str, ...] = ()
     if "golden.npz" not in broken:
         with np.load(folder / "golden.npz", allow_pickle=False) as file:
@@ -56,8 +56,14 @@ def verify_mixed_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResul
     return VerifyResult(folder, len(manifest["files"]), run, tuple(problems))
 
 
-def _files(folder: Path, manifest: dict[str, Any]) -> tuple[list[str], set[str]]:
-    """Missing, changed and unlisted files; and the names that must not be opened any more."""
+def listed_files(folder: Path, manifest: dict[str, Any], needed: set[str]) -> tuple[list[str], set[str]]:
+    """Missing, changed and unlisted files; and the names that must not be opened any more.
+
+    Args:
+        folder: The artefact.
+        manifest: With `files` and `variants`.
+        needed: What an artefact of its kind has beside the files of its variants.
+    """
     problems: list[str] = []
     broken: set[str] = set()
     for name, expected in manifest["files"].items():
@@ -72,8 +78,8 @@ def _files(folder: Path, manifest: dict[str, Any]) -> tuple[list[str], set[str]]
     problems += [
         f"{path.name}: not listed in manifest.json" for path in sorted(folder.iterdir()) if path.name not in listed
     ]
-    needed = NEEDED | {facts["file"] for facts in manifest["variants"].values()}
-    for name in sorted(needed - set(manifest["files"])):
+    of_variants = {facts["file"] for facts in manifest["variants"].values()}
+    for name in sorted((needed | of_variants) - set(manifest["files"])):
         problems.append(f"{name}: an artefact has this file, manifest.json does not list it")
         broken.add(name)
     for variant, facts in manifest["variants"].items():

@@ -21,6 +21,7 @@ from foresense.config.pat import (
     NORM_EPSILON,
     WEEK_MINUTES,
     PatSize,
+    PatWeightsError,
     block_shapes,
     require_weights,
     weight_shapes,
@@ -108,6 +109,25 @@ def build_classifier(encoder: Any, *, seed: int = 0) -> Any:
     hidden = layers.Dense(HEAD_DIM, activation="relu", kernel_initializer=uniform(seed), name="dense_128")(hidden)
     label = layers.Dense(1, activation="sigmoid", kernel_initializer=uniform(seed + 1), name="output")(hidden)
     return keras.Model(encoder.input, label, name=f"{encoder.name}_classifier")
+
+
+def head_of(classifier: Any) -> dict[str, np.ndarray]:
+    """The weights of a classifier's head by layer and name, float32: what `load_head` takes."""
+    return {name: np.asarray(variable.numpy()) for name, variable in _head(classifier).items()}
+
+
+def load_head(classifier: Any, weights: Mapping[str, np.ndarray]) -> None:
+    """Put weights into the head of a classifier.
+
+    Raises:
+        PatWeightsError: names or shapes are not those of the head.
+    """
+    expected = {name: tuple(variable.shape) for name, variable in _head(classifier).items()}
+    found = {name: np.shape(values) for name, values in weights.items()}
+    if found != expected:
+        raise PatWeightsError(f"not the weights of a head: expected {expected}, found {found}")
+    for name, variable in _head(classifier).items():
+        variable.assign(weights[name])
 
 
 def build_autoencoder(encoder: Any, size: PatSize, *, mask_ratio: float, seed: int = 0) -> Any:
@@ -206,6 +226,11 @@ def _variables(encoder: Any, size: PatSize) -> dict[str, Any]:
         else:
             found |= {f"{layer.name}/{layer.name}/{variable.name}:0": variable for variable in layer.weights}
     return {name: found[name] for name in weight_shapes(size)}
+
+
+def _head(classifier: Any) -> dict[str, Any]:
+    layers = [classifier.get_layer(name) for name in ("dense_128", "output")]
+    return {f"{layer.name}/{variable.name}": variable for layer in layers for variable in layer.weights}
 
 
 def _paths(layer: Any) -> dict[str, Any]:

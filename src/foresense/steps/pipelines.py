@@ -4,6 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from foresense.config import AnyPipeline, MixedConfig, PipelineConfig, read_pipelines
+from foresense.config.actigraphy_pipeline import ActigraphyConfig
 from foresense.signals import Layout
 from foresense.steps.report import overview
 
@@ -32,6 +33,8 @@ def _candidates(config: AnyPipeline) -> str:
 def _windows(config: AnyPipeline) -> str:
     if isinstance(config, PipelineConfig):
         return f"{config.window.context} to {config.window.horizon}"
+    if isinstance(config, ActigraphyConfig):
+        return f"a week to {config.window.positive}"
     if isinstance(config, MixedConfig):
         inputs = "all" if config.window.length is None else str(config.window.length)
         return f"{inputs} to {config.window.target}"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from foresense.export.mixed_verify import verify_mixed_artefact
 from foresense.export.verify import SEAL, VerifyResult, verify_artefact
+from foresense.export.weeks_verify import verify_weeks_artefact
 from foresense.export.wrist_verify import verify_wrist_artefact
 from foresense.signals import file_sha256, read_json
 
@@ -52,4 +53,6 @@ def _verify_one(folder: Path) -> VerifyResult:
             return verify_wrist_artefact(folder, manifest)
         if kind == "mixed":
             return verify_mixed_artefact(folder, manifest)
+        if kind == "weeks":
+            return verify_weeks_artefact(folder, manifest)
     return verify_artefact(folder)

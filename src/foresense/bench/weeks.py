@@ -1,0 +1,144 @@
+"""What an exported encoder of weeks is measured by: its session, its scores, its gates, its verdicts."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresense.bench.limits import COMMON, Facts, Gates
+from foresense.bench.local import SOURCES
+from foresense.bench.measure import Plan
+from foresense.bench.reach import TIMEOUT_S, Work, read_answer
+from foresense.bench.verdict import ACCEPTED, REJECTED
+from foresense.evaluate.binary import judge_binary
+
+#: AUROC that an exported file may lose on the people who are held out.
+MAX_QUALITY_DROP = 0.01
+GATES: Gates = {**COMMON, "agreement_max_abs_error": ("features", lambda facts: facts["agreement_max_abs_error"])}
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The weeks of the people who are held out in the turn that ships.
+
+    Attributes:
+        weeks: (n, 10080), float32, scaled.
+        owners: (n,): number of the person, 0 ... n_people - 1.
+        labels: (n_people,): 0 or 1.
+        readout: (n, 96) features to the probability (n,) of the label, as the encoder was trained to be read.
+    """
+
+    weeks: np.ndarray
+    owners: np.ndarray
+    labels: np.ndarray
+    readout: Callable[[np.ndarray], np.ndarray]
+
+    def auroc(self, features: np.ndarray) -> float:
+        """Of people, by the mean of what is read from their weeks."""
+        of_weeks = self.readout(features)
+        of_people = np.bincount(self.owners, weights=of_weeks) / np.bincount(self.owners)
+        rng = np.random.default_rng(0)
+        return judge_binary(self.labels, of_people, threshold=0.5, rng=rng, n_resamples=1).metrics["auroc"]
+
+
+def local_session(artefact: Path, scratch: Path, weeks: np.ndarray) -> Work:
+    """A function that runs one request of `bench.weeks_worker` in a fresh process of this machine.
+
+    Args:
+        artefact: `exports/<pipeline>/weeks`.
+        scratch: An existing folder; the weeks are written there, and what the files say of them.
+        weeks: (n, 10080), float32, scaled.
+    """
+    np.save(scratch / "weeks.npy", weeks)
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(SOURCES), *([inherited] if inherited else [])])
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        places = {
+            "artefact": artefact.resolve(),
+            "weeks": scratch / "weeks.npy",
+            "said": scratch / _said(request["file"]),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "foresense.bench.weeks_worker"],
+            input=json.dumps({**request, **{name: str(place) for name, place in places.items()}}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+            env={**os.environ, "PYTHONPATH": path, "FORESENSE_SPAWNED_S": repr(time.time())},
+        )
+        return read_answer(f"host: {request['file']}", done.returncode, done.stdout, done.stderr)
+
+    return work
+
+
+def measure_variants(
+    work: Work, scratch: Path, manifest: dict[str, Any], plan: Plan, asked: Asked, reference: float
+) -> dict[str, Any]:
+    """Measure every variant of an artefact, each in fresh processes, and judge it.
+
+    Args:
+        work: Runs one request in a fresh process.
+        scratch: Where the process leaves what the file says.
+        manifest: The artefact's manifest.
+        plan: What to do.
+        asked: The weeks of the people who are held out.
+        reference: AUROC of the trained encoder on the same people.
+
+    Returns:
+        variant -> facts, with `verdict` and `reason`.
+
+    Raises:
+        ValueError: a feature that is not finite.
+        WorkerError: a measuring process failed.
+    """
+    runtimes: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for variant, described in manifest["variants"].items():
+        file = described["file"]
+        suffix = file.rpartition(".")[2]
+        if suffix not in runtimes:
+            runtimes[suffix] = work({"mode": "runtime", "file": file})
+        facts = work({"mode": "measure", "file": file, **asdict(plan)})
+        again = work({"mode": "digest", "file": file, "n_threads": plan.n_threads})
+        digest, golden_error = facts.pop("digest"), facts.pop("golden_max_abs_error")
+        features = np.load(scratch / _said(file), allow_pickle=False)
+        if not np.isfinite(features).all():
+            raise ValueError(f"{file}: features of {len(features)} weeks are not all finite")
+        auroc = asked.auroc(features)
+        found[variant] = {
+            **facts,
+            "size_mib": described["size_mib"],
+            "runtime_rss_mib": runtimes[suffix]["peak_rss_mib"],
+            "deterministic": digest == again["digest"],
+            "agreement_max_abs_error": max(golden_error, described["max_abs_error"]),
+            "windows_per_s": 1000 / facts["latency_ms"]["p50"],
+            "quality": {"auroc": auroc, "n_windows": len(features), "n_people": len(asked.labels)},
+            "quality_reference": "AUROC of the trained encoder on the people who are held out",
+            "quality_drop": reference - auroc,
+        }
+        found[variant]["verdict"], found[variant]["reason"] = _judge(found[variant])
+    return found
+
+
+def _judge(facts: Facts) -> tuple[str, str]:
+    reasons = []
+    if not facts["quality_drop"] <= MAX_QUALITY_DROP:
+        reasons.append(f"AUROC {facts['quality_drop']:.3f} lower, at most {MAX_QUALITY_DROP:g}")
+    if not facts["deterministic"]:
+        reasons.append("two processes gave different outputs for the same inputs")
+    if reasons:
+        return REJECTED, f"rejected: {'; '.join(reasons)}"
+    return ACCEPTED, f"accepted: AUROC {facts['quality_drop']:.3f} lower, {facts['latency_ms']['p50']:.3g} ms"
+
+
+def _said(file: str) -> str:
+    return f"said-{file}.npy"

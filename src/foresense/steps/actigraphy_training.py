@@ -1,0 +1,210 @@
+"""One network of weeks in one turn, from its first weights to what it says; a finished one is kept."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresense.config.actigraphy_model import PatPretrainingConfig
+from foresense.config.actigraphy_pipeline import ActigraphyCandidateConfig
+from foresense.config.pat import PatSize, pat_size
+from foresense.models.pat import (
+    build_autoencoder,
+    build_classifier,
+    build_encoder,
+    build_features,
+    head_of,
+    load,
+    weights_of,
+)
+from foresense.signals import read_json, replaced_folder, write_bytes, write_json
+from foresense.signals.weeks import TRAIN, VALIDATION, WeekWindows
+from foresense.training.loop import FitResult
+from foresense.training.pat import fine_tune, pretrain
+from foresense.training.progress import ShownProgress
+
+LOG = logging.getLogger(__name__)
+Arrays = dict[str, np.ndarray]
+_BATCH = 16  # weeks at once where nothing is learnt: bounds the attention that is held
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """What one turn has to work with.
+
+    Attributes:
+        number: Of the turn.
+        windows: Weeks, labels, roles.
+        scaled: (n_weeks, 10080), float32: all weeks by the reference of this turn's training people.
+    """
+
+    number: int
+    windows: WeekWindows
+    scaled: np.ndarray
+
+    def rows(self, role: int) -> np.ndarray:
+        """Weeks of the people with a role."""
+        return self.windows.weeks_of(self.number, role)
+
+    def labelled(self, role: int) -> tuple[np.ndarray, np.ndarray]:
+        """Their weeks and labels."""
+        rows = self.rows(role)
+        return self.scaled[rows], self.windows.week_labels[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedWeeks:
+    """One candidate in one turn.
+
+    Attributes:
+        name: As in params.yaml.
+        size: Of the encoder.
+        encoder: Path in the official file -> array.
+        head: Name -> array of the fine-tuning head.
+        said: (n_weeks,), probability of the label, of all weeks; those of training people too.
+        fit: Epochs and times of the last stage.
+        seconds: Of all stages; a pretraining that others use too counts for each of them.
+    """
+
+    name: str
+    size: PatSize
+    encoder: Arrays
+    head: Arrays
+    said: np.ndarray
+    fit: FitResult
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainedWeeks:
+    """An encoder that has seen training people's weeks without labels.
+
+    Attributes:
+        size: Of the encoder.
+        encoder: Path in the official file -> array.
+        features: (n_weeks, 96), float32, of all weeks.
+        fit: Epochs and times.
+        seconds: Of the pretraining.
+    """
+
+    size: PatSize
+    encoder: Arrays
+    features: np.ndarray
+    fit: FitResult
+    seconds: float
+
+
+class Trainer:
+    """Trains candidates turn by turn, and keeps what is finished.
+
+    Args:
+        kept: Folder of finished networks, by digest.
+        made_from: Digests of windows and code.
+        seed: Of first weights, order, masks and dropout.
+    """
+
+    def __init__(self, kept: Path, made_from: tuple[str, ...], seed: int) -> None:
+        self.kept, self.made_from, self.seed = kept, made_from, seed
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each new network is traced anew
+        kept.mkdir(parents=True, exist_ok=True)
+
+    def train(self, turn: Turn, name: str, candidate: ActigraphyCandidateConfig) -> TrainedWeeks:
+        """Train one candidate on the training people of a turn; those that choose pick its epoch.
+
+        Raises:
+            ValueError: a training that diverges.
+        """
+        size, label = pat_size(candidate.size), f"{name}, turn {turn.number}"
+        folder = self._folder(turn, "label", candidate.model_dump(mode="json"))
+        if (folder / "fit.json").is_file():
+            LOG.info("%s: known", label)
+            return _read_trained(name, size, folder)
+        before = None if candidate.pretraining is None else self.pretrained(turn, candidate.size, candidate.pretraining)
+        begun = time.monotonic()
+        encoder = build_encoder(size, seed=self.seed)
+        if before is not None:
+            load(encoder, size, before.encoder)
+        classifier = build_classifier(encoder, seed=self.seed)
+        with ShownProgress(label) as progress:
+            fit = fine_tune(
+                classifier,
+                size,
+                turn.labelled(TRAIN),
+                turn.labelled(VALIDATION),
+                candidate.fine_tuning,
+                seed=self.seed,
+                progress=progress,
+            )
+        said = np.asarray(classifier.predict(turn.scaled, batch_size=_BATCH, verbose=0))[:, 0].astype(np.float64)
+        seconds = time.monotonic() - begun + (0.0 if before is None else before.seconds)
+        found = TrainedWeeks(name, size, weights_of(encoder, size), head_of(classifier), said, fit, seconds)
+        _forget_graphs()
+        with replaced_folder(folder) as beside:
+            write_arrays(beside / "encoder.safetensors", found.encoder)
+            write_arrays(beside / "head.safetensors", found.head)
+            write_arrays(beside / "said.safetensors", {"said": said})
+            write_json(beside / "fit.json", {"seconds": seconds, **asdict(fit)})
+        LOG.info("%s: best validation AUC %.4f in epoch %d", label, 1 - fit.best_validation, fit.best_epoch)
+        return found
+
+    def pretrained(self, turn: Turn, size_name: str, config: PatPretrainingConfig) -> PretrainedWeeks:
+        """The encoder of a pretraining on the weeks of a turn's training people; one serves all who ask alike."""
+        size, label = pat_size(size_name), f"pretraining of {size_name}, turn {turn.number}"
+        folder = self._folder(turn, "masked", {"size": size_name, **config.model_dump(mode="json")})
+        if not (folder / "fit.json").is_file():
+            begun = time.monotonic()
+            encoder = build_encoder(size, seed=self.seed)
+            autoencoder = build_autoencoder(encoder, size, mask_ratio=config.mask_ratio, seed=self.seed)
+            weeks = [turn.scaled[turn.rows(role)] for role in (TRAIN, VALIDATION)]
+            with ShownProgress(label) as progress:
+                fit = pretrain(autoencoder, size, weeks[0], weeks[1], config, seed=self.seed, progress=progress)
+            features = np.asarray(build_features(encoder).predict(turn.scaled, batch_size=_BATCH, verbose=0))
+            seconds = time.monotonic() - begun
+            with replaced_folder(folder) as beside:
+                write_arrays(beside / "encoder.safetensors", weights_of(encoder, size))
+                write_arrays(beside / "features.safetensors", {"features": features})
+                write_json(beside / "fit.json", {"seconds": seconds, **asdict(fit)})
+            _forget_graphs()
+            LOG.info("%s: best error %.4f in epoch %d", label, fit.best_validation, fit.best_epoch)
+        facts = read_json(folder / "fit.json")
+        seconds = float(facts.pop("seconds"))
+        features = read_arrays(folder / "features.safetensors")["features"]
+        return PretrainedWeeks(size, read_arrays(folder / "encoder.safetensors"), features, FitResult(**facts), seconds)
+
+    def _folder(self, turn: Turn, what: str, asked: Mapping[str, Any]) -> Path:
+        facts = [*self.made_from, what, turn.number, self.seed, asked]
+        return self.kept / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Arrays of a safetensors file by name."""
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a safetensors file; equal arrays give equal bytes."""
+    from safetensors.numpy import save
+
+    write_bytes(path, save({name: np.ascontiguousarray(one) for name, one in arrays.items()}))
+
+
+def _read_trained(name: str, size: PatSize, folder: Path) -> TrainedWeeks:
+    facts = read_json(folder / "fit.json")
+    seconds = float(facts.pop("seconds"))
+    parts = {part: read_arrays(folder / f"{part}.safetensors") for part in ("encoder", "head", "said")}
+    return TrainedWeeks(name, size, parts["encoder"], parts["head"], parts["said"]["said"], FitResult(**facts), seconds)
+
+
+def _forget_graphs() -> None:
+    """Keras keeps every graph that was built in a process until it is told."""
+    import keras
+
+    keras.backend.clear_session()

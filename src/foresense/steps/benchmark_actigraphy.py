@@ -1,0 +1,152 @@
+"""Step `benchmark` of a pipeline of minute actigraphy: exported files in fresh processes, on people held out."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresense.bench.gates import nothing_ships
+from foresense.bench.limits import judge_gates, require_known
+from foresense.bench.lock import measuring
+from foresense.bench.measure import NOISY_LOAD, Plan
+from foresense.bench.verdict import ACCEPTED, SHIPS
+from foresense.bench.weeks import GATES, Asked, local_session, measure_variants
+from foresense.config import ConfigError, read_device
+from foresense.config.actigraphy_pipeline import ActigraphyBenchmarkConfig
+from foresense.evaluate.class_plots import StageCost, plot_costs
+from foresense.models.pat_head import head_probabilities
+from foresense.signals import BenchmarkReport, file_sha256, read_json, write_json
+from foresense.signals.weeks import TEST, WeekWindows, open_week_windows
+from foresense.steps.frame import StepRun
+from foresense.steps.window_actigraphy import GROUP
+from foresense.training.actigraphy_rivals import LogisticRule
+from foresense.windows.minute_scaler import load_minute_scaler
+
+
+def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> BenchmarkReport:
+    """Measure the artefact on this machine, judge what ships; succeeds even when gates fail.
+
+    What ships is the fastest accepted variant that passes every gate; where none does, the fastest accepted one.
+    Accepted means: at most 0.01 of AUROC lost on the people who are held out in the turn that ships, equal outputs in
+    two processes.
+
+    Args:
+        run: The step that is running.
+        config: The plan, the device and the gates.
+
+    Raises:
+        ValueError: an unknown gate; an artefact that changed after its export, or that is about other weeks.
+        ConfigError: no such device, or one that is not this machine.
+        FileNotFoundError: weeks or artefact are absent; says which command writes them.
+        WorkerError: a measuring process failed.
+    """
+    from foresense.tracking import attach_to_model
+
+    require_known(config.gates, GATES)
+    device = read_device(run.layout.devices, config.device)
+    if device.reach != "local":
+        raise ConfigError(
+            f"benchmark.device: {device.name} is reached by {device.reach}; a model of weeks is measured on this "
+            "machine only: set device: host"
+        )
+    artefact = run.paths.exports / GROUP
+    if not (artefact / "manifest.json").is_file():
+        raise FileNotFoundError(f"{artefact / 'manifest.json'}: not there; run `foresense export {run.pipeline}` first")
+    manifest, evaluation = read_json(artefact / "manifest.json"), read_json(artefact / "evaluation.json")
+    windows = open_week_windows(run.paths.windows / GROUP)
+    _require_same(run, artefact, manifest)
+    plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
+    asked = _asked(windows, artefact, int(evaluation["turn"]))
+    with tempfile.TemporaryDirectory(prefix="foresense-benchmark-") as folder, measuring():
+        scratch, load = Path(folder), os.getloadavg()[0]
+        work = local_session(artefact, scratch, asked.weeks)
+        reference = float(evaluation["encoder_test"]["auroc"])
+        variants = measure_variants(work, scratch, manifest, plan, asked, reference)
+    ships = _choose(variants, config)
+    if ships is not None:
+        variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
+    gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
+    headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
+    tracked: dict[str, float] = {}
+    picture = run.paths.reports / "costs.png"
+    picture.unlink(missing_ok=True)  # DVC does not know it: it empties no place before the step
+    if ships is not None:
+        facts = variants[ships]
+        headline |= {f"latency_ms_{name}": round(facts["latency_ms"][name], 3) for name in ("p50", "p95")}
+        headline |= {name: facts[name] for name in ("size_mib", "peak_rss_mib", "cold_start_ms", "quality_drop")}
+        headline["auroc"] = facts["quality"]["auroc"]
+        tracked = {f"benchmark/{name}": float(value) for name, value in headline.items() if name != "ships"}
+        costs = [StageCost(name, one["latency_ms"]["p50"], one["latency_ms"]["p95"]) for name, one in variants.items()]
+        plot_costs(picture, f"{run.pipeline}: one week to its features, each variant; {ships} ships", costs)
+    write_json(run.paths.reports / "metrics_edge.json", headline)
+    return run.finish(
+        BenchmarkReport,
+        data_sha256=manifest["data_sha256"],
+        mlflow_run_id=attach_to_model(
+            run.layout,
+            run.pipeline,
+            manifest["model_sha256"],
+            metrics=tracked,
+            artifacts=[picture] if ships is not None else [],
+        ),
+        device=device.name,
+        plan={**plan.described(), "load_1min_before": round(load, 2), "noisy": load > NOISY_LOAD},
+        variants=variants,
+        groups={GROUP: variants},
+        ships=ships,
+        gates=gates,
+    )
+
+
+def _asked(windows: WeekWindows, artefact: Path, turn: int) -> Asked:
+    """Weeks of the people who are held out in the turn that ships, scaled as a device scales them."""
+    rows = windows.weeks_of(turn, TEST)
+    scaler = load_minute_scaler(artefact / "scaler.safetensors")
+    people, owners = np.unique(windows.owners[rows], return_inverse=True)
+    return Asked(
+        weeks=scaler.scale(windows.values[rows], windows.weekdays[rows], windows.unit).values,
+        owners=owners,
+        labels=windows.labels[people],
+        readout=_readout(artefact),
+    )
+
+
+def _readout(artefact: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """How the encoder is read: by its own head, else by the regression on its features."""
+    head = artefact / "head.npz"
+    if head.is_file():
+        with np.load(head, allow_pickle=False) as file:
+            return partial(head_probabilities, {name.replace(".", "/"): file[name] for name in file.files})
+    rule = LogisticRule.from_json(read_json(artefact / "classifier.json")["rule"])
+    return lambda features: rule.probabilities(features.astype(np.float64))
+
+
+def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any]) -> None:
+    for name, expected in manifest["files"].items():
+        digest = file_sha256(artefact / name)
+        if digest != expected:
+            raise ValueError(
+                f"{artefact / name}: SHA-256 is {digest[:12]}, manifest.json says {expected[:12]}: it changed after "
+                f"its export; run `foresense export {run.pipeline}` again"
+            )
+    found = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
+    if manifest["data_sha256"] != found:
+        raise ValueError(
+            f"{artefact}: exported for other weeks than {run.paths.windows / GROUP} holds now; run `foresense train "
+            f"{run.pipeline}` and `foresense export {run.pipeline}` again"
+        )
+
+
+def _choose(variants: dict[str, dict[str, Any]], config: ActigraphyBenchmarkConfig) -> str | None:
+    accepted = sorted(
+        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
+        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
+    )
+    passing = [
+        name for name in accepted if all(gate.passed for gate in judge_gates(config.gates, variants[name], GATES))
+    ]
+    return next(iter([*passing, *accepted]), None)

@@ -1,0 +1,329 @@
+"""Step `train` of a pipeline of minute actigraphy: networks and rivals, judged on people that none of them has seen."""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
+from foresense.evaluate.classification import Difference
+from foresense.models import model_sha256
+from foresense.signals import (
+    Gate,
+    SignalError,
+    TrainReport,
+    read_json,
+    replaced_folder,
+    tree_sha256,
+    write_json,
+)
+from foresense.signals.weeks import TEST, TRAIN, VALIDATION, WeekWindows, open_week_windows
+from foresense.steps.actigraphy_report import actigraphy_report
+from foresense.steps.actigraphy_scores import (
+    CHOOSES,
+    Said,
+    Scores,
+    differences,
+    is_surely_ahead,
+    judge,
+    said_of,
+    turn_by_turn,
+)
+from foresense.steps.actigraphy_training import TrainedWeeks, Trainer, Turn, write_arrays
+from foresense.steps.frame import StepRun, code_digest, git_commit
+from foresense.steps.window_actigraphy import GROUP
+from foresense.training.actigraphy_rivals import LogisticRule, fit_boosting, fit_logistic, turned
+from foresense.windows.minute_scaler import load_minute_scaler
+
+LOG = logging.getLogger(__name__)
+#: Rivals: the share of the label; on clinical metrics; on features of a pretrained encoder that was not fine-tuned.
+PREVALENCE, LOGISTIC, BOOSTING, PAT_LOGISTIC = "prevalence", "logistic", "boosting", "pat_logistic"
+#: Rivals that can ship: rules that a device computes without a library.
+SHIPPABLE = (LOGISTIC, PAT_LOGISTIC)
+#: What is judged beside them: in each turn what would ship, and the best network.
+CHOSEN, NETWORK = "chosen", "best network"
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """One rival in one turn.
+
+    Attributes:
+        said: (n_weeks,), probability of the label, of all weeks.
+        rule: What a device computes; None where it cannot.
+        fitted: What was chosen inside the training part, in words.
+    """
+
+    said: np.ndarray
+    rule: LogisticRule | None
+    fitted: str
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is known at the end of a training.
+
+    Attributes:
+        windows: Weeks, people, turns.
+        said: Candidate, rival, CHOSEN or NETWORK -> what it says of people.
+        scores: Of everyone in `said`.
+        choices: For each turn, the best candidate where it is surely ahead of the best rival that can ship, by the
+            people who choose; else that rival. The choice of the first turn ships.
+        networks: For each turn, the candidate that is best there.
+        rivals: Names.
+        rival: The one that is best on what is held out: the hardest one to beat.
+        difference: Metric -> NETWORK minus `rival`.
+    """
+
+    windows: WeekWindows
+    said: dict[str, Said]
+    scores: dict[str, Scores]
+    choices: tuple[str, ...]
+    networks: tuple[str, ...]
+    rivals: tuple[str, ...]
+    rival: str
+    difference: dict[str, Difference]
+
+    @property
+    def verdict(self) -> Literal["ahead", "not sure", "behind"]:
+        """Whether NETWORK is ahead of `rival`; not sure: the interval holds 0."""
+        low, high = self.difference[CHOOSES].interval
+        return "ahead" if low > 0 else "behind" if high < 0 else "not sure"
+
+
+def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport:
+    """Train every candidate and rival in every turn, and judge all of them on the people who are held out.
+
+    Args:
+        run: The step's run.
+        config: Section `train`.
+
+    Returns:
+        The report, also written to `reports/<pipeline>/train.json`; beside it `metrics.json`, `loss.csv` and plots.
+
+    Raises:
+        FileNotFoundError: the steps before have not finished.
+        SignalError: features of other weeks.
+        ValueError: a candidate with the name of a rival, or a training that diverges.
+    """
+    from foresense.tracking import open_run
+
+    windows = open_week_windows(run.paths.windows / GROUP)
+    names, inputs = turned(*_clinical(run.paths.features, windows))
+    _require_own_names(config)
+    data_sha256 = read_json(run.paths.windows / "manifest.json")["recordings_sha256"]
+    made_from = (
+        tree_sha256(run.paths.windows),
+        tree_sha256(run.paths.features),
+        code_digest(run.layout.project, "train_actigraphy"),
+    )
+    n_turns = len(windows.roles) if config.turns == "all" else config.turns
+    tags = {
+        "pipeline": run.pipeline,
+        "profile": run.profile,
+        "data_sha256": data_sha256,
+        "git_commit": git_commit(run.layout.project),
+    }
+    with open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run:
+        trainer = Trainer(run.paths.checkpoints, made_from, config.seed)
+        trained: dict[str, list[TrainedWeeks]] = {name: [] for name in config.candidates}
+        rivals: dict[str, list[Rival]] = {}
+        for number in range(n_turns):
+            turn = _turn(run.paths.windows / GROUP, windows, number)
+            for name, candidate in config.candidates.items():
+                trained[name].append(trainer.train(turn, name, candidate))
+            for name, rival in _rivals(turn, names, inputs, trainer, config).items():
+                rivals.setdefault(name, []).append(rival)
+        judged = judge_all(windows, trained, rivals)
+        with replaced_folder(run.paths.models) as models:
+            evaluation = _ship(models / GROUP, run.paths.windows / GROUP, judged, trained, rivals, trainer, config)
+            evaluation["preparation"] = {
+                **read_json(run.paths.windows / GROUP / "rules.json"),
+                **read_json(run.paths.features / "manifest.json")["sleep"],
+            }
+            write_json(models / GROUP / "evaluation.json", evaluation)
+        trained_s = sum(one.seconds for found in trained.values() for one in found)
+        minutes = max(run.elapsed_s(), trained_s) / 60  # the first is short where an earlier start has trained
+        gate = Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min)
+        report = actigraphy_report(
+            run,
+            config,
+            judged,
+            trained,
+            rivals,
+            evaluation,
+            clinical=(names, inputs),
+            time_gate=gate,
+            data_sha256=data_sha256,
+            mlflow_run_id=mlflow_run.run_id,
+        )
+        mlflow_run.metrics(
+            {
+                f"{name.replace(' ', '_')}/{metric}": value
+                for name, scores in judged.scores.items()
+                for metric, value in scores.metrics.items()
+            }
+        )
+        mlflow_run.parameters({"n_turns": n_turns, "seed": config.seed, **evaluation["model"]})
+        mlflow_run.tags({"model_sha256": evaluation["model_sha256"]})
+        mlflow_run.dataset(run.pipeline, data_sha256)
+        mlflow_run.artifact(run.paths.models / GROUP, "model")
+        mlflow_run.artifact(run.paths.reports / "plots", "plots")
+        mlflow_run.artifact(run.paths.reports / "train.json", "reports")
+    shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
+    LOG.info("%s", report.conclusion)
+    return report
+
+
+def judge_all(
+    windows: WeekWindows, trained: Mapping[str, list[TrainedWeeks]], rivals: Mapping[str, list[Rival]]
+) -> Judged:
+    """Choose on the people who choose, then judge everyone on those who are held out."""
+    by_turn = {name: [one.said for one in found] for name, found in (trained | rivals).items()}  # type: ignore[operator]
+    said = {name: said_of(windows, found) for name, found in by_turn.items()}
+    turns = range(len(next(iter(by_turn.values()))))
+    networks = tuple(_best({name: said[name].chosen_by[turn] for name in trained}) for turn in turns)
+    able = [name for name in rivals if name in SHIPPABLE]
+    best = tuple(_best({name: said[name].chosen_by[turn] for name in able}) for turn in turns)
+    choices = tuple(
+        network if is_surely_ahead(windows, turn, said[network], said[rival]) else rival
+        for turn, network, rival in zip(turns, networks, best, strict=True)
+    )
+    said |= {CHOSEN: turn_by_turn(windows, by_turn, choices), NETWORK: turn_by_turn(windows, by_turn, networks)}
+    scores = {name: judge(windows, one) for name, one in said.items()}
+    rival = _best({name: scores[name].metrics[CHOOSES] for name in rivals})
+    return Judged(
+        windows=windows,
+        said=said,
+        scores=scores,
+        choices=choices,
+        networks=networks,
+        rivals=tuple(rivals),
+        rival=rival,
+        difference=differences(windows, said[NETWORK], said[rival]),
+    )
+
+
+def _clinical(folder: Path, windows: WeekWindows) -> tuple[list[str], np.ndarray]:
+    """Names and values (n_weeks, n_names) of the clinical metrics."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise FileNotFoundError(f"{manifest}: not there; run `foresense features {folder.name}` first")
+    table = pd.read_parquet(folder / "features.parquet")
+    names = list(read_json(manifest)["names"])
+    if len(table) != len(windows.owners):
+        raise SignalError(
+            f"{folder}: metrics of {len(table)} weeks, {len(windows.owners)} weeks are there; run `foresense features "
+            f"{folder.name}` again"
+        )
+    return names, table[names].to_numpy(np.float64)
+
+
+def _turn(folder: Path, windows: WeekWindows, number: int) -> Turn:
+    scaler = load_minute_scaler(folder / f"scaler-{number}.safetensors")
+    return Turn(number, windows, scaler.scale(windows.values, windows.weekdays, windows.unit).values)
+
+
+def _rivals(
+    turn: Turn, names: tuple[str, ...], inputs: np.ndarray, trainer: Trainer, config: ActigraphyTrainConfig
+) -> dict[str, Rival]:
+    """Fit every rival on the training people of a turn."""
+    windows, rows = turn.windows, turn.rows(TRAIN)
+    labels, owners = windows.week_labels[rows], windows.owners[rows]
+    share = float(windows.labels[windows.people_of(turn.number, TRAIN)].mean())
+    found = {PREVALENCE: Rival(np.full(len(inputs), share), None, f"{share:.3f}")}
+    rule, penalty = fit_logistic(names, inputs[rows], labels, owners, seed=config.seed)
+    found[LOGISTIC] = Rival(rule.probabilities(inputs), rule, f"C {penalty:g}")
+    trees, n_rounds = fit_boosting(inputs[rows], labels, owners, seed=config.seed)
+    found[BOOSTING] = Rival(trees.predict_proba(inputs)[:, 1], None, f"{n_rounds} rounds")
+    first = next((one for one in config.candidates.values() if one.pretraining is not None), None)
+    if first is not None and first.pretraining is not None:
+        before = trainer.pretrained(turn, first.size, first.pretraining)
+        columns = tuple(f"pat_{number}" for number in range(before.features.shape[1]))
+        features = before.features.astype(np.float64)
+        rule, penalty = fit_logistic(columns, features[rows], labels, owners, seed=config.seed)
+        found[PAT_LOGISTIC] = Rival(rule.probabilities(features), rule, f"C {penalty:g}")
+    return found
+
+
+def _require_own_names(config: ActigraphyTrainConfig) -> None:
+    own = (PREVALENCE, LOGISTIC, BOOSTING, PAT_LOGISTIC, CHOSEN, NETWORK)
+    taken = [name for name in config.candidates if name in own]
+    if taken:
+        raise ValueError(
+            f"train.candidates: {', '.join(taken)} is the name of a rival or of what is judged beside the candidates; "
+            "rename it"
+        )
+
+
+def _best(values: Mapping[str, float]) -> str:
+    """The name with the highest value; of equals the first one."""
+    return max(values, key=lambda name: values[name])
+
+
+def _ship(
+    folder: Path,
+    windows_folder: Path,
+    judged: Judged,
+    trained: Mapping[str, list[TrainedWeeks]],
+    rivals: Mapping[str, list[Rival]],
+    trainer: Trainer,
+    config: ActigraphyTrainConfig,
+) -> dict[str, Any]:
+    """Write the first turn's encoder, reference and classifier; gives what `evaluation.json` holds.
+
+    The encoder is that of the best network, or, where a regression on PAT features is chosen, the one it looks at.
+    What gives the probability is the choice; `head.safetensors` is the network's own, where its encoder ships.
+    """
+    folder.mkdir()
+    windows, choice = judged.windows, judged.choices[0]
+    network = trained[judged.networks[0]][0]
+    encoder, size, rule = network.encoder, network.size, None
+    if choice in rivals:
+        rule = rivals[choice][0].rule
+    if choice == PAT_LOGISTIC:
+        turn = _turn(windows_folder, windows, 0)
+        first = next(one for one in config.candidates.values() if one.pretraining is not None)
+        if first.pretraining is None:
+            raise TypeError("a regression on PAT features was chosen without a pretraining")
+        before = trainer.pretrained(turn, first.size, first.pretraining)
+        encoder, size = before.encoder, before.size
+    write_arrays(folder / "model.safetensors", encoder)
+    shutil.copyfile(windows_folder / "scaler-0.safetensors", folder / "scaler.safetensors")
+    if choice != PAT_LOGISTIC:
+        write_arrays(folder / "head.safetensors", network.head)
+    looks_at = "pat" if choice in (PAT_LOGISTIC, *trained) else "clinical"
+    classifier: dict[str, Any] = {"name": choice, "looks_at": looks_at, "label": windows.positive}
+    if rule is not None:
+        classifier["rule"] = rule.to_json()
+    write_json(folder / "classifier.json", classifier)
+    said = judged.said
+    evaluation = {
+        "candidate": choice,
+        "is_rival": choice in rivals,
+        "encoder_of": PAT_LOGISTIC if choice == PAT_LOGISTIC else judged.networks[0],
+        "size": size.name,
+        "turn": 0,
+        "positive": windows.positive,
+        "unit": windows.unit,
+        "device": windows.device,
+        "model": {
+            "name": f"PAT-{size.name}",
+            "n_parameters": size.n_parameters,
+            "size_mib": round((folder / "model.safetensors").stat().st_size / 2**20, 3),
+        },
+        "model_sha256": model_sha256(folder),
+        "windows": {
+            part: len(windows.weeks_of(0, role))
+            for part, role in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST))
+        },
+        "test": {"auroc": said[choice].by_turn[0]},
+        "encoder_test": {"auroc": said[PAT_LOGISTIC if choice == PAT_LOGISTIC else judged.networks[0]].by_turn[0]},
+        "baselines": {name: {"auroc": said[name].by_turn[0]} for name in rivals},
+    }
+    return evaluation

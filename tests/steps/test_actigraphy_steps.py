@@ -1,0 +1,181 @@
+"""All six steps of a pipeline of minute actigraphy on made-up people: what is held out, what ships, what it says."""
+
+import asyncio
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from foresense.config import STEPS
+from foresense.export.weeks_artefact import made_up_weeks
+from foresense.service import service_from_artefact
+from foresense.service.weeks import week_preparation
+from foresense.signals import Layout, Recording, Report, SignalError, read_json
+from foresense.signals.weeks import TEST, TRAIN, VALIDATION, open_week_windows
+from foresense.steps.frame import StepRun
+from foresense.steps.run import run_step
+from foresense.steps.verify import verify
+from foresense.windows.minute_scaler import load_minute_scaler
+from foresense.windows.weeks import check_week
+from tests.steps.wrists import config_of, project_of
+
+NAME = "sleep"
+N_PEOPLE = 12
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, dict[str, Report]]:
+    layout, config = project_of(tmp_path_factory.mktemp("project")), config_of()
+    return layout, {step: run_step(StepRun(step, NAME, layout), config) for step in STEPS}
+
+
+def test_a_report_counts_everybody_and_names_nobody(finished) -> None:
+    layout, reports = finished
+    facts = reports["window"].groups["weeks"]
+    assert facts["n_people"] == N_PEOPLE
+    assert facts["n_weeks"] == N_PEOPLE  # eight whole days and a bit hold one week
+    assert reports["ingest"].assets["people"]["labels"] == {"condition": 6, "control": 6}
+    for path in layout.of(NAME).reports.rglob("*"):
+        if path.suffix in (".json", ".csv"):
+            assert not re.search(r"(condition|control)_\d", path.read_text()), path
+
+
+def test_nothing_of_the_people_who_are_held_out_reaches_a_reference(finished, tmp_path) -> None:
+    layout, _ = finished
+    folder = layout.of(NAME).windows / "weeks"
+    windows = open_week_windows(folder)
+    held_out = {windows.people[row] for row in windows.people_of(0, TEST)}
+    other = project_of(tmp_path)
+    for name in held_out:
+        path = other.raw / "depresjon" / name.rpartition("_")[0] / f"{name}.csv.gz"
+        table = pd.read_csv(path)
+        table["activity"] = table["activity"] * 7 + 1
+        table.to_csv(path, index=False)
+    for step in ("ingest", "window"):
+        run_step(StepRun(step, NAME, other), config_of())
+    changed = other.of(NAME).windows / "weeks"
+    assert (changed / "scaler-0.safetensors").read_bytes() == (folder / "scaler-0.safetensors").read_bytes()
+    assert (changed / "scaler-1.safetensors").read_bytes() != (folder / "scaler-1.safetensors").read_bytes()
+
+
+def test_a_reference_is_that_of_the_training_weeks(finished) -> None:
+    layout, _ = finished
+    folder = layout.of(NAME).windows / "weeks"
+    windows = open_week_windows(folder)
+    rows = windows.weeks_of(1, TRAIN)
+    scaler = load_minute_scaler(folder / "scaler-1.safetensors")
+    assert (scaler.n_people, scaler.n_weeks) == (len(windows.people_of(1, TRAIN)), len(rows))
+    assert scaler.mean.mean() == pytest.approx(windows.values[rows].astype(np.float64).mean())
+    assert not set(rows) & {*windows.weeks_of(1, TEST), *windows.weeks_of(1, VALIDATION)}
+
+
+def test_everybody_is_judged_and_a_rule_that_is_plain_is_learnt(finished) -> None:
+    layout, reports = finished
+    report = reports["train"]
+    windows = open_week_windows(layout.of(NAME).windows / "weeks")
+    assert set(report.baselines) == {"prevalence", "logistic", "boosting", "pat_logistic"}
+    assert report.baselines["prevalence"]["auroc"] == 0.5
+    assert report.baselines["logistic"]["auroc"] == 1.0  # one label moves a third of the other
+    assert set(report.test) == {"auroc", "auprc", "brier", "sensitivity", "specificity"}
+    assert report.windows["people_judged"] == len(
+        open_week_windows(layout.of(NAME).windows / "weeks").people_of(0, TEST)
+    )
+    assert "A RIVAL" in report.conclusion
+    assert report.model["n_parameters"] == 274_720
+    for name in ("candidates.png", "roc.png", "metrics.png"):
+        assert (layout.of(NAME).reports / "plots" / name).stat().st_size > 5_000
+
+
+def test_files_say_what_the_network_says_and_gates_are_judged(finished) -> None:
+    _, reports = finished
+    assert set(reports["export"].variants) == {"onnx-float32"}
+    assert all(facts["max_abs_error"] < 1e-5 for facts in reports["export"].variants.values())
+    facts = reports["benchmark"].variants
+    assert {name: one["heavy"] for name, one in facts.items()} == {"onnx-float32": []}
+    assert all(one["deterministic"] and abs(one["quality_drop"]) < 1e-9 for one in facts.values())
+    assert [(gate.name, gate.passed) for gate in reports["benchmark"].gates] == [("size_mib", True)]
+
+
+def test_an_artefact_is_whole_and_a_changed_byte_is_found(finished, tmp_path) -> None:
+    layout, _ = finished
+    artefact = layout.of(NAME).exports / "weeks"
+    whole = verify(artefact)
+    assert whole.problems == ()
+    assert set(whole.variants) == {"onnx-float32"}
+    copy = tmp_path / "weeks"
+    shutil.copytree(artefact, copy)
+    scaler = copy / "scaler.safetensors"
+    content = bytearray(scaler.read_bytes())
+    content[-3] ^= 1
+    scaler.write_bytes(content)
+    assert any(problem.startswith("scaler.safetensors: SHA-256 is") for problem in verify(copy).problems)
+
+
+def test_no_week_of_a_person_leaves(finished) -> None:
+    layout, _ = finished
+    artefact = layout.of(NAME).exports / "weeks"
+    weeks = open_week_windows(layout.of(NAME).windows / "weeks").values
+    with np.load(artefact / "known_answer.npz", allow_pickle=False) as known:
+        activity = known["activity"]
+    assert not (weeks == activity.astype(np.float32)).all(axis=1).any()
+    scaler = load_minute_scaler(artefact / "scaler.safetensors")
+    np.testing.assert_array_equal(activity, made_up_weeks(2, scaler)[0])
+    start = pd.Timestamp(read_json(artefact / "manifest.json")["known_answer"]["start"]).to_pydatetime()
+    facts = check_week(activity, unit="counts", epoch_s=60, start=start, time_zone="UTC")
+    assert facts.n_valid_days == 7
+
+
+def test_the_service_answers_from_the_artefact_what_the_pipeline_has_computed(finished) -> None:
+    layout, _ = finished
+    paths = layout.of(NAME)
+    windows = open_week_windows(paths.windows / "weeks")
+    table = pd.read_parquet(paths.features / "features.parquet")
+    start = pd.Timestamp(int(windows.first_days[0]) * 86_400, unit="s").tz_localize("Europe/Oslo")
+    week = Recording(
+        asset="somebody",
+        samples=windows.values[0].astype(np.float64)[:, None],
+        channels=("activity",),
+        units=("counts",),
+        interval_s=60.0,
+        start=start,
+        time_zone="Europe/Oslo",
+    )
+
+    async def answer() -> tuple[dict[str, object], dict[str, object]]:
+        async with service_from_artefact(paths.exports / "weeks", read_preparation=week_preparation) as service:
+            return dict(await service.extract_features(week)), dict(await service.model_health_check())
+
+    found, health = asyncio.run(answer())
+    assert health == {"status": "healthy", "model_loaded": True, "inference_working": True, "feature_count": 96}
+    assert found["feature_dim"] == 96
+    assert found["sleep_efficiency"] == pytest.approx(table["sleep_efficiency"][0], abs=1e-9)
+    assert found["circadian_rhythm_strength"] == pytest.approx(table["interdaily_stability"][0], abs=1e-9)
+
+
+def test_a_step_without_the_one_before_says_which_command_is_missing(tmp_path) -> None:
+    layout, config = project_of(tmp_path, 3), config_of()
+    for step, before in (("features", "window"), ("train", "window"), ("export", "window"), ("benchmark", "export")):
+        with pytest.raises(FileNotFoundError, match=f"run `foresense {before} sleep` first"):
+            run_step(StepRun(step, NAME, layout), config)
+
+
+def test_fewer_people_than_groups_are_refused(tmp_path) -> None:
+    layout, config = project_of(tmp_path, 2), config_of()
+    run_step(StepRun("ingest", NAME, layout), config)
+    with pytest.raises(SignalError, match=r"2 people with another label than condition.*asks for 3 groups"):
+        run_step(StepRun("window", NAME, layout), config)
+
+
+def test_other_weights_than_were_evaluated_are_not_exported(finished, tmp_path) -> None:
+    layout, _ = finished
+    root = tmp_path / "copy"
+    shutil.copytree(layout.root, root, symlinks=True)
+    model = root / "models" / NAME / "weeks"
+    evaluation = json.loads((model / "evaluation.json").read_text())
+    (model / "evaluation.json").write_text(json.dumps(evaluation | {"model_sha256": "0" * 64}))
+    with pytest.raises(ValueError, match=r"evaluation.json is about weights 000000000000"):
+        run_step(StepRun("export", NAME, Layout(Path(root), Path(root))), config_of())
