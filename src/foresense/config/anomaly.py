@@ -1,0 +1,222 @@
+"""Parts of a pipeline of anomaly detectors: where clips come from, how they are cut, split, seen and learnt."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from foresense.config.section import Section
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class InfraredModulesConfig(Section):
+    """Thermal images of photovoltaic modules, in the layout of InfraredSolarModules."""
+
+    source: Literal["infrared_modules"]
+    raw: str = "infrared_solar_modules"  # folder below data/raw
+
+
+class BearingsConfig(Section):
+    """MATLAB files of a bearing test rig, in the layout of Case Western Reserve University."""
+
+    source: Literal["cwru_bearing"]
+    raw: str = "cwru_bearing"
+    channel: Literal["DE", "FE", "BA"] = "DE"  # accelerometer: drive end, fan end, base
+    rate_hz: PositiveFloat = 12_000.0  # that all records are brought to
+    candidates_hz: tuple[PositiveFloat, ...] = Field(default=(12_000.0, 48_000.0), min_length=2)  # a file may have
+    line_hz: PositiveFloat = 60.0  # mains of the rig
+
+
+class DcaseConfig(Section):
+    """WAV files named as in DCASE 2020 Task 2."""
+
+    source: Literal["dcase2020_task2"]
+    raw: str = "dcase2020_task2_audio"
+    channel: NonNegativeInt = 0
+
+
+class MimiiConfig(Section):
+    """WAV files in the layout of MIMII, whose microphone array has eight channels."""
+
+    source: Literal["mimii"]
+    raw: str = "mimii"
+    channel: NonNegativeInt = 0
+
+
+class SyntheticImagesConfig(Section):
+    """Grey images, warm in the middle of nowhere: a hot spot or none."""
+
+    source: Literal["synthetic_images"]
+    n_recordings: int = Field(default=120, ge=4)
+    height: int = Field(default=40, ge=8)
+    width: int = Field(default=24, ge=8)
+    rule: Literal["hot_spot", "none"] = "hot_spot"  # none: labels are dealt out anew, so that nothing can be learnt
+    seed: NonNegativeInt = 0
+
+
+class SyntheticVibrationConfig(Section):
+    """Vibration of a shaft: periodic impacts or none."""
+
+    source: Literal["synthetic_vibration"]
+    n_recordings: int = Field(default=120, ge=4)
+    rate_hz: PositiveFloat = 12_000.0
+    n_samples: int = Field(default=2048, ge=64)
+    rule: Literal["impacts", "none"] = "impacts"
+    seed: NonNegativeInt = 0
+
+
+AnomalyIngestConfig = Annotated[
+    InfraredModulesConfig
+    | BearingsConfig
+    | DcaseConfig
+    | MimiiConfig
+    | SyntheticImagesConfig
+    | SyntheticVibrationConfig,
+    Field(discriminator="source"),
+]
+
+
+class ClipConfig(Section):
+    """How recordings are cut; an image is a clip as it is."""
+
+    length: PositiveInt = 1  # samples of a clip
+    hop: PositiveInt = 1  # samples from one clip to the next
+
+
+class AssetSplitConfig(Section):
+    """Assets are dealt into three parts, condition by condition: all recordings of one land in one part."""
+
+    kind: Literal["assets"]
+    train: Share = 0.6
+    validation: Share = 0.2
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _test_is_left(self) -> Self:
+        if self.train + self.validation > 1 - 1e-9:
+            raise ValueError(
+                f"train ({self.train:g}) and validation ({self.validation:g}) leave nothing for the test part: "
+                "their sum must be below 1"
+            )
+        return self
+
+
+class HeldOutConfig(Section):
+    """Recordings with certain values of a group are the test part, others the validation part, the rest trains.
+
+    A condition with too few recordings for that is cut by time instead (`by_time`): training first, test last, and
+    after each cut nothing is used for `guard_s`.
+    """
+
+    kind: Literal["held_out"]
+    test: Mapping[str, tuple[str, ...]] = Field(min_length=1)  # group -> values; a recording must match in each group
+    validation: Mapping[str, tuple[str, ...]] | Share  # likewise of what is left, or a share of its recordings
+    by_time: tuple[str, ...] = ()  # conditions, by name
+    time_train: Share = 0.6  # of the time of their recordings
+    time_validation: Share = 0.2
+    guard_s: NonNegativeFloat = 0.5
+    seed: NonNegativeInt = 0  # of a share
+
+    @model_validator(mode="after")
+    def _test_is_left(self) -> Self:
+        if self.time_train + self.time_validation > 1 - 1e-9:
+            raise ValueError(
+                f"time_train ({self.time_train:g}) and time_validation ({self.time_validation:g}) leave nothing for "
+                "the test part: their sum must be below 1"
+            )
+        return self
+
+
+ClipSplitConfig = Annotated[AssetSplitConfig | HeldOutConfig, Field(discriminator="kind")]
+
+
+class SpectrogramConfig(Section):
+    """Parameters of `features.logmel.LogMel`, which says what each is."""
+
+    rate_hz: PositiveFloat
+    n_fft: PositiveInt
+    hop: PositiveInt
+    n_mels: PositiveInt
+    fmin_hz: NonNegativeFloat = 0.0
+    fmax_hz: PositiveFloat
+    power: PositiveFloat = 2.0
+    floor_db: float = -100.0
+    top_db: PositiveFloat | None = None
+
+
+class ParityConfig(Section):
+    """The published network: two convolutions, one wide dense layer. 11,963,457 or 3,705,345 parameters."""
+
+    network: Literal["parity"] = "parity"
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (224, 224, 3)  # height, width, channels
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+
+
+class SmallConfig(Section):
+    """The default: depth-wise separable convolutions, mean over the image."""
+
+    network: Literal["small"] = "small"
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    n_outputs: PositiveInt = 1  # 1: probability of an anomaly; else one of each condition
+    widths: tuple[PositiveInt, ...] = Field(default=(16, 32, 64, 96), min_length=1)
+    strides: tuple[PositiveInt, ...] = (1, 2, 2, 1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_stride_a_width(self) -> Self:
+        if len(self.widths) != len(self.strides):
+            raise ValueError(f"{len(self.widths)} widths, {len(self.strides)} strides; give one of each for a layer")
+        return self
+
+
+class ConvAutoencoderConfig(Section):
+    """Convolutions down to a narrow grid and up again."""
+
+    network: Literal["conv_autoencoder"] = "conv_autoencoder"
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    widths: tuple[PositiveInt, ...] = Field(default=(16, 24, 32), min_length=1)  # each halves height and width
+    latent_channels: PositiveInt = 4
+
+    @model_validator(mode="after")
+    def _halves_exactly(self) -> Self:
+        factor = 2 ** len(self.widths)
+        if self.shape[0] % factor or self.shape[1] % factor:
+            raise ValueError(
+                f"{len(self.widths)} widths halve height and width as often, so that both must divide by {factor}; "
+                f"found {self.shape[0]} x {self.shape[1]}: give fewer widths, or resize"
+            )
+        return self
+
+
+class DenseAutoencoderConfig(Section):
+    """The baseline of DCASE 2020 Task 2 and MLPerf Tiny: vectors of some frames through a bottleneck of 8."""
+
+    network: Literal["dense_autoencoder"] = "dense_autoencoder"
+    n_mels: PositiveInt = 128
+    n_stacked: PositiveInt = 5  # frames side by side
+    width: PositiveInt = 128
+    n_hidden: PositiveInt = 4  # layers before and after the bottleneck
+    latent: PositiveInt = 8
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Values of one vector."""
+        return (self.n_mels * self.n_stacked,)
+
+
+AnomalyNetworkConfig = Annotated[
+    ParityConfig | SmallConfig | ConvAutoencoderConfig | DenseAutoencoderConfig, Field(discriminator="network")
+]
+
+
+class DetectorFitConfig(Section):
+    """How a network is trained. Defaults are those with which the parity networks learn: 1e-3 kills their ReLUs."""
+
+    learning_rate: PositiveFloat = 3e-4
+    batch_size: PositiveInt = 16
+    n_epochs: PositiveInt = 2
+    patience: PositiveInt = 3  # epochs without a better validation loss
+    balance: bool = True  # each condition weighs the same in the loss
+    flips: tuple[Literal["vertical", "horizontal"], ...] = ()  # of training images, each by chance one half
+    seed: NonNegativeInt = 42

@@ -1,0 +1,85 @@
+"""How far an embedding lies from those of normal clips: a Gaussian with a shrunken covariance. Numpy at run time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from foresense.signals import write_bytes
+
+_FILE = "density.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """A Gaussian of embeddings.
+
+    Attributes:
+        mean: (d,), float64.
+        whitening: (d, d), float64: W with W Wᵀ the inverse covariance.
+        shrinkage: Share of the scaled identity in the covariance, 0..1.
+    """
+
+    mean: np.ndarray
+    whitening: np.ndarray
+    shrinkage: float
+
+    def scores(self, embeddings: np.ndarray) -> np.ndarray:
+        """(n,), float64: squared Mahalanobis distance of embeddings (n, d) from the mean.
+
+        Raises:
+            ValueError: another number of values than it was fitted on.
+        """
+        if embeddings.ndim != 2 or embeddings.shape[1] != len(self.mean):
+            raise ValueError(f"embeddings: expected (n, {len(self.mean)}), found {embeddings.shape}")
+        scores: np.ndarray = (((embeddings - self.mean) @ self.whitening) ** 2).sum(axis=1)
+        return scores
+
+
+def fit_density(embeddings: np.ndarray) -> Density:
+    """Mean and covariance of normal embeddings, shrunken towards a scaled identity as far as Ledoit and Wolf say.
+
+    Args:
+        embeddings: (n, d), of NORMAL TRAINING clips alone, finite; at least two, not all equal.
+
+    Raises:
+        ValueError: another shape, not finite, or all equal.
+
+    Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, Journal of
+    Multivariate Analysis 88, 2004. The detector: Lee et al., A simple unified framework for detecting
+    out-of-distribution samples, NeurIPS 2018, section 2.1, with one class.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    if embeddings.ndim != 2 or len(embeddings) < 2 or not np.isfinite(embeddings).all():
+        raise ValueError(f"embeddings: expected (n, d), finite, n of at least 2, found {embeddings.shape}")
+    values = embeddings.astype(np.float64)
+    covariance, shrinkage = ledoit_wolf(values)
+    if not np.diag(covariance).min() > 0:
+        raise ValueError(f"embeddings {embeddings.shape}: all are equal; the network says the same of every clip")
+    # The triangle of the inverse, not the inverse of the matrix: half the digits are lost only once.
+    triangle = np.linalg.cholesky(covariance)
+    return Density(values.mean(axis=0), np.linalg.inv(triangle).T, float(shrinkage))
+
+
+def save_density(folder: Path, density: Density) -> None:
+    """Write into `folder`."""
+    tensors = {
+        "mean": density.mean,
+        "whitening": np.ascontiguousarray(density.whitening),
+        "shrinkage": np.array([density.shrinkage]),
+    }
+    write_bytes(folder / _FILE, save(tensors))
+
+
+def load_density(folder: Path) -> Density:
+    """Read what `save_density` wrote.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if not (folder / _FILE).is_file():
+        raise FileNotFoundError(f"{folder / _FILE}: not there; run `foresense train {folder.parent.name}` first")
+    tensors = load_file(folder / _FILE)
+    return Density(tensors["mean"], tensors["whitening"], float(tensors["shrinkage"][0]))

@@ -1,0 +1,352 @@
+"""Sources of machines in known conditions, on hand-made files of their published layouts, and on the real ones."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import TypeAdapter
+from scipy.io import savemat, wavfile
+
+from foresense.config.anomaly import AnomalyIngestConfig
+from foresense.signals.clips import NORMAL, UNKNOWN
+from foresense.sources import Places, SourceError
+from foresense.sources.anomaly_sets import ANOMALY_SETS, any_known_set
+from foresense.sources.bearings import established_rate, resampled
+from foresense.sources.conditions import CONDITIONS, FoundConditions, load_conditions
+
+
+def read(source: str, folder: Path, **asked: object) -> FoundConditions:
+    config = TypeAdapter(AnomalyIngestConfig).validate_python({"source": source, **asked})
+    return load_conditions(source)(config, Places(folder, folder, folder))
+
+
+# Infrared modules
+
+
+def module_files(folder: Path, images: dict[str, tuple[np.ndarray, str]]) -> None:
+    (folder / "images").mkdir(parents=True)
+    entries = {"99": {"image_filepath": "images/99.jpg", "anomaly_class": "Cell"}}  # named, and not there
+    for name, (pixels, condition) in images.items():
+        Image.fromarray(pixels).save(folder / "images" / f"{name}.jpg", quality=95)
+        entries[name] = {"image_filepath": f"images/{name}.jpg", "anomaly_class": condition}
+    (folder / "module_metadata.json").write_text(json.dumps(entries))
+
+
+def grey(level: int) -> np.ndarray:
+    return np.full((40, 24), level, np.uint8)
+
+
+def test_modules_are_read_with_their_conditions_and_equal_images_are_one_asset(tmp_path: Path) -> None:
+    images = {"7": (grey(10), "No-Anomaly"), "10": (grey(90), "Hot-Spot"), "12": (grey(10), "Soiling")}
+    module_files(tmp_path / "set", images)
+    found = read("infrared_modules", tmp_path, raw="set")
+    one = found.recordings
+    assert one.names == ("images/7.jpg", "images/10.jpg", "images/12.jpg")
+    assert one.assets == ("7", "10", "7")
+    assert [one.classes[label] for label in one.labels] == ["No-Anomaly", "Hot-Spot", "Soiling"]
+    assert one.classes[NORMAL] == "No-Anomaly"
+    np.testing.assert_array_equal(one.samples, np.stack([grey(10), grey(90), grey(10)]))
+    assert (one.is_image, one.unit, one.rate_hz) == (True, "grey level", None)
+    assert [(finding.kind, finding.n) for finding in found.findings] == [("duplicate", 1)]
+
+
+def test_an_image_that_cannot_be_used_is_refused_and_counted(tmp_path: Path) -> None:
+    colour = np.zeros((40, 24, 3), np.uint8)
+    module_files(tmp_path / "set", {"1": (grey(10), "Cell"), "2": (colour, "Cell"), "3": (grey(5), "Cell")})
+    broken = tmp_path / "set" / "images" / "3.jpg"
+    broken.write_bytes(broken.read_bytes()[:100])
+    found = read("infrared_modules", tmp_path, raw="set")
+    assert found.recordings.names == ("images/1.jpg",)
+    assert [(one.file, one.reason[:24]) for one in found.refusals] == [
+        ("images/2.jpg", "expected a grey image of"),
+        ("images/3.jpg", "cannot be read as an ima"),
+    ]
+    assert found.findings[0].n == 2
+
+
+def test_modules_say_what_is_wrong_with_them(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no \.jpg there; run `foresense fetch`"):
+        read("infrared_modules", tmp_path, raw="set")
+    module_files(tmp_path / "set", {"1": (grey(1), "Cell")})
+    metadata = tmp_path / "set" / "module_metadata.json"
+    for content, message in (
+        ({}, r"does not name images/1\.jpg; the two belong to one version"),
+        ({"1": {"image_filepath": "images/1.jpg"}}, r"with image_filepath and anomaly_class \(KeyError"),
+        ({"1": {"image_filepath": "images/1.jpg", "anomaly_class": "Rust"}}, r"classes \['Rust'\] are not of this set"),
+    ):
+        metadata.write_text(json.dumps(content))
+        with pytest.raises(SourceError, match=message):
+            read("infrared_modules", tmp_path, raw="set")
+    metadata.unlink()
+    with pytest.raises(FileNotFoundError, match=r"module_metadata\.json: not there"):
+        read("infrared_modules", tmp_path, raw="set")
+
+
+def test_the_real_modules_are_all_there(real_data: Path) -> None:
+    """Counts and the absence of twins stand in the README of the set, or were found without this code."""
+    found = read("infrared_modules", real_data)
+    assert found.recordings.samples.shape == (1200, 40, 24)
+    assert np.bincount(found.recordings.labels).tolist() == [100] * 12
+    assert len(set(found.recordings.assets)) == 1200
+    assert found.findings == ()
+
+
+# Bearings
+
+
+def rig(rate_hz: float, *, seconds: float = 4.0, turns_hz: float = 29.93) -> np.ndarray:
+    """Vibration of a motor: harmonics of the shaft and of the mains, and noise."""
+    rng = np.random.default_rng(0)
+    times_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    tones = [(turns_hz * k, 0.02) for k in range(1, 17)] + [(60.0 * k, 0.02) for k in range(1, 9)]
+    found = 0.05 * rng.standard_normal(len(times_s))
+    for frequency_hz, amplitude in tones:
+        found += amplitude * np.sin(2 * np.pi * frequency_hz * times_s + rng.uniform(0, 6))
+    return found
+
+
+def bearing_file(folder: Path, name: str, samples: np.ndarray, **others: object) -> None:
+    folder.mkdir(exist_ok=True)
+    variables = {"X097_DE_time": samples[:, None], "X097RPM": np.array([[1796]], np.uint16), **others}
+    savemat(folder / name, {key: value for key, value in variables.items() if value is not None})
+
+
+@pytest.mark.parametrize("rate_hz", [12_000.0, 48_000.0])
+def test_the_rate_of_a_record_follows_from_its_harmonics(rate_hz: float) -> None:
+    found = established_rate(
+        rig(rate_hz), shaft_hz=1796 / 60, line_hz=60.0, candidates_hz=(12_000.0, 48_000.0), where="here"
+    )
+    assert found.rate_hz == rate_hz
+    assert max(found.prominence_db) - min(found.prominence_db) > 10
+
+
+def test_a_rate_that_cannot_be_told_is_not_guessed() -> None:
+    noise = np.random.default_rng(0).standard_normal(48_000)
+    with pytest.raises(
+        SourceError, match=r"here: the sampling rate cannot be told .* name other rates in ingest\.cand"
+    ):
+        established_rate(noise, shaft_hz=29.93, line_hz=60.0, candidates_hz=(12_000.0, 48_000.0), where="here")
+
+
+def test_resampling_keeps_what_fits_under_half_the_new_rate_and_nothing_else() -> None:
+    times_s = np.arange(48_000) / 48_000
+    low, high = np.sin(2 * np.pi * 1000 * times_s), np.sin(2 * np.pi * 9000 * times_s)
+    found = resampled(low + high, 48_000.0, 12_000.0)
+    assert len(found) == 12_000
+    inside = slice(100, -100)
+    np.testing.assert_allclose(
+        found[inside], low[::4][inside], rtol=0, atol=2e-3
+    )  # -54 dB: ripple of the Kaiser window
+    np.testing.assert_array_equal(resampled(low, 12_000.0, 12_000.0), low.astype(np.float32))
+
+
+def test_bearings_are_read_at_one_rate_with_load_and_size(tmp_path: Path) -> None:
+    bearing_file(tmp_path / "set", "normal_0.mat", rig(48_000))
+    bearing_file(tmp_path / "set", "12k_DE_OR021_centered_at_6_3.mat", rig(12_000))
+    bearing_file(tmp_path / "set", "12k_DE_B007_0.mat", rig(12_000), X097_FE_time=np.zeros((5, 1)))
+    found = read("cwru_bearing", tmp_path, raw="set")
+    one = found.recordings
+    assert one.names == ("12k_DE_B007_0.mat", "12k_DE_OR021_centered_at_6_3.mat", "normal_0.mat")
+    assert [one.classes[label] for label in one.labels] == ["ball", "outer race", "healthy"]
+    assert one.assets == ("ball 007", "outer race 021", "healthy")
+    assert one.groups == {"load": ("0", "3", "0"), "size": ("007", "021", "none")}
+    assert (one.ends - one.starts).tolist() == [48_000] * 3
+    assert (one.rate_hz, one.unit) == (12_000, "g")
+    assert [(finding.asset, finding.message) for finding in found.findings] == [
+        ("normal_0", "48000 Hz by its harmonics, resampled to 12000 Hz")
+    ]
+
+
+def test_bearings_say_what_is_wrong_with_them(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no \.mat there"):
+        read("cwru_bearing", tmp_path, raw="set")
+    samples = rig(12_000)
+    bearing_file(tmp_path / "set", "normal_0.mat", samples, X097RPM=None)
+    with pytest.raises(SourceError, match=r"one variable X…_DE_time and one X…RPM, found \['X097_DE_time'\]"):
+        read("cwru_bearing", tmp_path, raw="set")
+    bearing_file(tmp_path / "set", "normal_0.mat", np.where(np.arange(len(samples)) == 3, np.nan, samples))
+    with pytest.raises(SourceError, match="sample 3 is not finite"):
+        read("cwru_bearing", tmp_path, raw="set")
+    (tmp_path / "set" / "normal_0.mat").write_bytes(b"MATLAB 5.0 MAT-file, but no more than that" * 5)
+    with pytest.raises(SourceError, match="not a complete MATLAB v5 file"):
+        read("cwru_bearing", tmp_path, raw="set")
+    (tmp_path / "set" / "normal_0.mat").rename(tmp_path / "set" / "healthy.mat")
+    with pytest.raises(SourceError, match=r"healthy\.mat: expected normal_<load>\.mat or 12k_DE_"):
+        read("cwru_bearing", tmp_path, raw="set")
+
+
+def test_the_real_healthy_bearing_was_recorded_at_48_khz(real_data: Path) -> None:
+    """At 48 kHz, and at no other rate, its tones below 1 kHz are those of the faulty records of the same load."""
+    found = read("cwru_bearing", real_data)
+    rates = {name: fact["found_hz"] for name, fact in found.facts["rates"].items()}  # type: ignore[attr-defined]
+    assert rates.pop("normal_0.mat") == 48_000
+    assert set(rates.values()) == {12_000}
+    one = found.recordings
+
+    def tones(name: str) -> np.ndarray:
+        """Level of each half hertz from 20 to 1000 Hz over the middle level around it."""
+        number = one.names.index(name)
+        samples = one.samples[one.starts[number] : one.ends[number]][:60_000]
+        levels = np.log(np.abs(np.fft.rfft((samples - samples.mean()) * np.hanning(60_000)))[100:5000])
+        bands = levels.reshape(-1, 49)
+        return np.asarray((bands - np.median(bands, axis=1, keepdims=True)).ravel())
+
+    same_load, other_load = (
+        np.corrcoef(tones("normal_0.mat"), tones(f"12k_DE_B007_{load}.mat"))[0, 1] for load in (0, 3)
+    )
+    assert same_load > 0.4
+    assert same_load > other_load + 0.3
+
+
+# Sounds
+
+
+def sound(path: Path, *, rate_hz: int = 16_000, n_channels: int = 1, n: int = 50) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = np.tile(np.arange(n_channels, dtype=np.int16) * 1024, (n, 1))
+    wavfile.write(path, rate_hz, levels if n_channels > 1 else levels[:, 0])
+
+
+def test_the_layout_of_dcase_is_read(tmp_path: Path) -> None:
+    for name in (
+        "fan/train/normal_id_00_00000000.wav",
+        "fan/test/anomaly_id_00_00000000.wav",
+        "valve/test/id_06_00000001.wav",
+    ):
+        sound(tmp_path / "set" / name)
+    one = read("dcase2020_task2", tmp_path, raw="set").recordings
+    assert one.names == (
+        "fan/test/anomaly_id_00_00000000.wav",
+        "fan/train/normal_id_00_00000000.wav",
+        "valve/test/id_06_00000001.wav",
+    )
+    assert one.labels.tolist() == [1, 0, UNKNOWN]
+    assert one.assets == ("fan/id_00", "fan/id_00", "valve/id_06")
+    assert one.groups["part"] == ("test", "train", "test")
+    assert (one.rate_hz, one.unit, one.classes) == (16_000, "1", ("normal", "anomaly"))
+
+
+def test_the_layout_of_mimii_is_read_one_microphone_of_eight(tmp_path: Path) -> None:
+    for name in (
+        "-6_dB_fan/fan/id_00/normal/00000000.wav",
+        "-6_dB_fan/fan/id_00/abnormal/00000000.wav",
+        "pump/id_02/normal/00000003.wav",
+    ):
+        sound(tmp_path / "set" / name, n_channels=8)
+    found = read("mimii", tmp_path, raw="set", channel=3)
+    one = found.recordings
+    assert one.labels.tolist() == [1, 0, 0]
+    assert one.assets == ("fan/id_00", "fan/id_00", "pump/id_02")
+    assert one.groups == {
+        "machine": ("fan", "fan", "pump"),
+        "id": ("id_00", "id_00", "id_02"),
+        "level": ("-6", "-6", "none"),
+    }
+    assert (one.samples == 3 * 1024 / 2**15).all()
+    assert found.facts == {"set": "set", "channel": 3}
+
+
+def test_sounds_say_what_is_wrong_with_them(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no \.wav below it"):
+        read("mimii", tmp_path, raw="set")
+    sound(tmp_path / "set" / "fan" / "id_00" / "normal" / "1.wav")
+    with pytest.raises(SourceError, match=r"1\.wav: expected normal_id_XX_<8 digits>\.wav"):
+        read("dcase2020_task2", tmp_path, raw="set")
+    sound(tmp_path / "set" / "fan" / "id_00" / "normal" / "2.wav", rate_hz=8000)
+    with pytest.raises(SourceError, match=r"2\.wav: 8000 Hz, but fan/id_00/normal/1\.wav has 16000 Hz"):
+        read("mimii", tmp_path, raw="set")
+    (tmp_path / "set" / "fan" / "id_00" / "normal" / "2.wav").write_bytes(b"RIFF")
+    found = read("mimii", tmp_path, raw="set")
+    assert [one.file for one in found.refusals] == ["fan/id_00/normal/2.wav"]
+    assert found.findings[0].n == 1
+    with pytest.raises(SourceError, match=r"none of 2 files can be used; the first: .*asks for number 5"):
+        read("mimii", tmp_path, raw="set", channel=5)
+    sound(tmp_path / "set" / "other" / "1.wav")
+    with pytest.raises(SourceError, match=r"other/1\.wav: expected <machine>/id_XX/normal or abnormal/<number>\.wav"):
+        read("mimii", tmp_path, raw="set")
+
+
+def test_the_real_sounds_are_as_their_readme_says(real_data: Path) -> None:
+    one = read("dcase2020_task2", real_data).recordings
+    assert np.bincount(one.labels).tolist() == [30, 1]
+    assert set(one.ends - one.starts) == {160_000}
+    assert one.rate_hz == 16_000
+    rms = [
+        float(np.sqrt((one.samples[first:end] ** 2).mean()) * 2**15)
+        for first, end in zip(one.starts, one.ends, strict=True)
+    ]
+    assert rms[int(np.argmax(one.labels))] == pytest.approx(495, abs=1)
+    assert rms[1] == pytest.approx(340, abs=6)
+
+
+# Simulations
+
+
+@pytest.mark.parametrize("source", ["synthetic_images", "synthetic_vibration"])
+def test_simulations_are_functions_of_their_settings(source: str, tmp_path: Path) -> None:
+    first, again, other = (read(source, tmp_path, n_recordings=8, seed=seed) for seed in (0, 0, 1))
+    assert first.sha256 == again.sha256 != other.sha256
+    np.testing.assert_array_equal(first.recordings.samples, again.recordings.samples)
+    assert not np.array_equal(first.recordings.samples, other.recordings.samples)
+    assert np.bincount(first.recordings.labels).tolist() == [4, 4]
+
+
+def test_a_hot_spot_is_hot_and_impacts_ring_as_often_as_they_should(tmp_path: Path) -> None:
+    images = read("synthetic_images", tmp_path, n_recordings=60).recordings
+    brightest = images.samples.max(axis=(1, 2)).astype(int)
+    assert brightest[images.labels == 1].min() > np.median(brightest[images.labels == 0])
+    waves = read("synthetic_vibration", tmp_path, n_recordings=40, n_samples=12_000).recordings
+    clips = waves.samples.reshape(40, -1)
+    # The envelope of a struck machine repeats with the impacts: 107 Hz, within the 3 % by which machines differ.
+    envelope = np.abs(np.fft.rfft(np.diff(clips, axis=1) ** 2))[:, 90:125].max(axis=1)
+    assert envelope[waves.labels == 1].min() > 2 * envelope[waves.labels == 0].max()
+
+
+@pytest.mark.parametrize("source", ["synthetic_images", "synthetic_vibration"])
+def test_without_the_rule_the_same_samples_have_other_labels(source: str, tmp_path: Path) -> None:
+    ruled, dealt = (read(source, tmp_path, n_recordings=200, **rule) for rule in ({}, {"rule": "none"}))
+    np.testing.assert_array_equal(ruled.recordings.samples, dealt.recordings.samples)
+    assert np.bincount(dealt.recordings.labels).tolist() == [100, 100]
+    assert 0.35 < (ruled.recordings.labels == dealt.recordings.labels).mean() < 0.65
+
+
+# Catalogs
+
+
+def test_every_source_can_be_imported_and_an_unknown_one_names_the_nearest() -> None:
+    for name in CONDITIONS:
+        assert callable(load_conditions(name))
+    with pytest.raises(SourceError, match=r"no source 'mimi' of machines; did you mean 'mimii'\?"):
+        load_conditions("mimi")
+
+
+@pytest.mark.parametrize("name", sorted(ANOMALY_SETS))
+def test_files_of_the_public_sets_are_those_that_lie_here(name: str, real_data: Path) -> None:
+    known = any_known_set(name)
+    assert known.licence
+    assert all(file.address.startswith("https://raw.githubusercontent.com/") for file in known.files)
+    for file in known.files[:: max(1, len(known.files) // 5)]:
+        content = (real_data / name / file.name).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file.n_bytes, file.sha256)
+
+
+def test_places_in_the_repositories_are_those_that_the_readmes_name() -> None:
+    places = {file.name: file.address.split("/", 6)[-1] for name in ANOMALY_SETS for file in any_known_set(name).files}
+    folder = "data/crwu_dataset/drive_end_bearing_fault_12k_data"
+    assert places["12k_DE_OR007_centered_at_6_1.mat"] == f"{folder}/007/OR007_centered_at_6_1.mat"
+    assert places["12k_DE_IR021_3.mat"] == f"{folder}/021/IR021_3.mat"
+    assert places["normal_0.mat"] == "data/crwu_dataset/normal_baseline/normal_0.mat"
+    assert places["anomaly/anomaly_id_00_00000000.wav"] == "test/anomaly_id_00_00000000.wav"
+    assert places["normal/normal_id_00_00000029.wav"] == "train/normal_id_00_00000029.wav"
+    assert places["images/0.jpg"] == "InfraredSolarModules/images/0.jpg"
+
+
+def test_an_unknown_set_names_the_nearest_and_older_sets_are_found_too() -> None:
+    with pytest.raises(SourceError, match=r"no public data set 'cwru_bearings'; did you mean 'cwru_bearing'\?"):
+        any_known_set("cwru_bearings")
+    assert any_known_set("ett").name == "ett"
+    with pytest.raises(SourceError, match=r"no public data set 'ettt'; did you mean 'ett'\?"):
+        any_known_set("ettt")
