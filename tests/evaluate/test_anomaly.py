@@ -135,7 +135,9 @@ def test_scores_that_cannot_be_judged_are_refused(labels: list[int], scores: lis
         judged(np.array(labels), np.array(scores))
 
 
-def test_a_threshold_needs_a_rate_that_is_one() -> None:
+def test_a_threshold_is_a_number_and_its_rate_a_share() -> None:
+    with pytest.raises(AnomalyScoreError, match="threshold: nan; choose it on normal validation clips"):
+        judged(np.array([0, 1]), np.array([0.1, 0.2]), threshold=np.nan)
     with pytest.raises(AnomalyScoreError, match="false_alarm_rate: expected between 0 and 1, found 1"):
         threshold_of(np.arange(5.0), false_alarm_rate=1.0)
     with pytest.raises(AnomalyScoreError, match="1 of 2 are not finite"):

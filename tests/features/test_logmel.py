@@ -15,6 +15,7 @@ from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 from transformers.audio_utils import mel_filter_bank, spectrogram
 
+from foresense.config.anomaly import SpectrogramConfig
 from foresense.features import logmel
 from foresense.features.logmel import LogMel, LogMelError, mel_filters, stacked_frames
 
@@ -146,6 +147,11 @@ def test_parameters_that_make_no_spectrogram_are_refused(changed: dict[str, floa
     asked = {"rate_hz": 8000, "n_fft": 256, "hop": 64, "n_mels": 20, "fmin_hz": 50, "fmax_hz": 4000, **changed}
     with pytest.raises(LogMelError, match=message):
         LogMel(**asked)
+
+
+def test_the_section_of_params_yaml_has_the_parameters() -> None:
+    section = SpectrogramConfig(rate_hz=8000, n_fft=256, hop=64, n_mels=20, fmin_hz=50, fmax_hz=4000)
+    assert LogMel(**section.model_dump()) == SMALL
 
 
 def test_clips_that_cannot_be_used_are_refused() -> None:

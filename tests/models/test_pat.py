@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from foresense.config.actigraphy_model import PatFineTuningConfig, PatPretrainingConfig
-from foresense.config.pat import PAT_SIZES, PatWeightsError, pat_size
+from foresense.config.pat import PatWeightsError, pat_size
 from foresense.export.pat import agreed_source, feature_source, keras_difference
 from foresense.export.proof import ExportError
 from foresense.models.pat import (
@@ -16,8 +16,9 @@ from foresense.models.pat import (
     build_encoder,
     build_features,
     explain,
+    head_of,
     load,
-    n_hidden,
+    load_head,
     weights_of,
 )
 from foresense.registry.weights import fetch_weights, read_weights
@@ -203,12 +204,6 @@ def test_patches_stand_where_they_were_whatever_the_order_of_the_visible(autoenc
     np.testing.assert_allclose(before, after, rtol=0, atol=2e-6)
 
 
-def test_hiding_all_or_nothing_is_refused() -> None:
-    assert n_hidden(560, 0.90) == 504
-    with pytest.raises(ValueError, match=r"mask_ratio 0.9 hides 4 of 4 patches; expected at least one hidden"):
-        n_hidden(4, 0.9)
-
-
 def rhythms(n: int, n_minutes: int, seed: int) -> np.ndarray:
     """Standardised cosines of 90 minutes with a phase of their own, and a little noise."""
     rng = np.random.default_rng(seed)
@@ -314,6 +309,16 @@ def test_fine_tuning_tells_two_kinds_apart_and_a_probe_leaves_the_encoder_alone(
     assert bool(changed) == (style == "full")
 
 
+def test_a_head_is_loaded_where_it_fits() -> None:
+    classifier, other = (build_classifier(build_encoder(pat_size("S"), n_minutes=180), seed=seed) for seed in (0, 5))
+    week = weeks_of(1, 180)
+    assert np.asarray(classifier(week)) != np.asarray(other(week))
+    load_head(other, head_of(classifier))
+    np.testing.assert_array_equal(np.asarray(other(week)), np.asarray(classifier(week)))
+    with pytest.raises(PatWeightsError, match=r"not the weights of a head: expected .*\(96, 128\).*, found \{\}"):
+        load_head(other, {})
+
+
 def test_weights_of_classes_make_both_count_alike() -> None:
     # with shares 1/3 and 2/3 and a network that says 0.5 the weighted error is ln 2 * 2 * (1/3 * 2/3)
     size = pat_size("S")
@@ -333,11 +338,6 @@ def test_weights_of_classes_make_both_count_alike() -> None:
             np.zeros((0, 360), np.float32),
             np.zeros(0),
             r"train: expected \(n, 360\) standardised minutes, found \(0, 360\)",
-        ),
-        (
-            np.zeros((2, 180), np.float32),
-            np.arange(2),
-            r"train: expected \(n, 360\) standardised minutes, found \(2, 180\)",
         ),
         (np.full((2, 360), np.nan, np.float32), np.arange(2), "train: 2 of 2 weeks hold values that are not numbers"),
         (
@@ -396,9 +396,3 @@ def test_progress_is_told_after_each_step(autoencoder: Any, monkeypatch: pytest.
     weeks, told = weeks_of(3, 360), Told()
     pretrain(autoencoder, pat_size("S"), weeks, weeks, config, progress=told)
     assert told.steps == [(1, 1, 4), (1, 2, 4), (2, 3, 4), (2, 4, 4)]
-
-
-def test_every_size_is_in_the_table_once_with_and_once_without_a_convolution() -> None:
-    assert sorted(PAT_SIZES) == sorted(
-        [*("S", "M", "L", "Huge"), *(f"conv-{name}" for name in ("S", "M", "L", "Huge"))]
-    )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from foresense.config.actigraphy_model import PatFineTuningConfig, PatPretrainingConfig
 from foresense.config.pat import PAT_SIZES, PatWeightsError, pat_size, require_weights, weight_shapes
+from foresense.models.pat import n_hidden
 from foresense.models.pat_arrays import attention_received, new_weights, positions
 from foresense.models.pat_folded import FoldedPat
 from tests.models import official_layout
@@ -119,3 +120,15 @@ def test_the_official_rates_hold_where_none_is_given() -> None:
     asked = PatPretrainingConfig(learning_rate=0.5, patience=3, plateau_patience=2, min_learning_rate=0.0)
     found = asked.schedule(PAT_SIZES["L"])
     assert (found.learning_rate, found.patience, found.plateau_patience, found.min_learning_rate) == (0.5, 3, 2, 0.0)
+
+
+def test_hiding_all_or_nothing_is_refused() -> None:
+    assert n_hidden(560, 0.90) == 504
+    with pytest.raises(ValueError, match=r"mask_ratio 0.9 hides 4 of 4 patches; expected at least one hidden"):
+        n_hidden(4, 0.9)
+
+
+def test_every_size_is_in_the_table_once_with_and_once_without_a_convolution() -> None:
+    assert sorted(PAT_SIZES) == sorted(
+        [*("S", "M", "L", "Huge"), *(f"conv-{name}" for name in ("S", "M", "L", "Huge"))]
+    )

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from foresense.config.anomaly import AssetSplitConfig, ClipConfig, HeldOutConfig
+from foresense.config.anomaly import AssetSplitConfig, ClipConfig, FoldSplitConfig, HeldOutConfig
 from foresense.signals import SignalError
 from foresense.signals.clips import CLIP_PARTS, UNKNOWN, UNUSED, Clips, ConditionSet, FoundRecording, join_recordings
 from foresense.windows.clips import cut_clips, split_clips, split_facts
@@ -119,8 +119,33 @@ def test_shares_are_kept_condition_by_condition() -> None:
     assert facts["clip_s"] is None
 
 
+@given(n_assets=st.lists(st.integers(4, 11), min_size=1, max_size=3), seed=st.integers(0, 99))
+def test_over_all_turns_each_asset_tests_once_and_chooses_once(n_assets: list[int], seed: int) -> None:
+    labels = [label for label, n in enumerate(n_assets) for _ in range(2 * n)]
+    assets = [f"{label}-{k}" for label, n in enumerate(n_assets) for k in range(n) for _ in range(2)]
+    cut = cut_clips(images(labels, assets), ClipConfig())
+    turns = [split_clips(cut, FoldSplitConfig(kind="folds", n_folds=4, turn=turn, seed=seed)) for turn in range(4)]
+    parts = np.stack([clips.parts for clips in turns])
+    for number in range(3):
+        assert ((parts == number).sum(axis=0) == (2 if number == 0 else 1)).all()
+    for clips in turns:
+        assert split_facts(clips)["test_assets_in_training"] == []
+        for part in CLIP_PARTS:
+            assert set(clips.labels[clips.of(part)]) == set(labels)
+
+
+def test_recordings_of_few_machines_can_be_dealt_as_they_are_published() -> None:
+    cut = cut_clips(images([0] * 6 + [1] * 3, ["fan/id_00"] * 9), ClipConfig())
+    with pytest.raises(SignalError, match="condition 'healthy' has 1 assets, and each of 3 groups needs one"):
+        split_clips(cut, AssetSplitConfig(kind="assets"))
+    clips = split_clips(cut, AssetSplitConfig(kind="assets", unit="recording"))
+    assert np.bincount(clips.parts[:6]).tolist() == [4, 1, 1]
+    assert sorted(clips.parts[6:].tolist()) == [0, 1, 2]
+    assert split_facts(clips)["test_assets_in_training"] == ["fan/id_00"]
+
+
 def test_a_condition_with_too_few_assets_cannot_be_dealt() -> None:
-    with pytest.raises(SignalError, match=r"condition 'ball' has 2 assets, and each of 3 parts needs one"):
+    with pytest.raises(SignalError, match=r"condition 'ball' has 2 assets, and each of 3 groups needs one"):
         split_clips(cut_clips(images([0, 0, 0, 1, 1]), ClipConfig()), AssetSplitConfig(kind="assets"))
 
 
@@ -207,5 +232,7 @@ def test_shares_that_leave_no_test_part_are_refused() -> None:
         AssetSplitConfig(kind="assets", train=0.8)
     with pytest.raises(ValidationError, match=r"time_train \(0\.8\) and time_validation \(0\.2\) leave nothing"):
         held_out(**LOAD_3, time_train=0.8)
+    with pytest.raises(ValidationError, match="turn 5: there are 5 groups, counted from 0"):
+        FoldSplitConfig(kind="folds", turn=5)
     with pytest.raises(ValidationError, match="at least 1 item"):
         held_out(test={}, validation=0.2)

@@ -88,6 +88,7 @@ class AssetSplitConfig(Section):
     """Assets are dealt into three parts, condition by condition: all recordings of one land in one part."""
 
     kind: Literal["assets"]
+    unit: Literal["asset", "recording"] = "asset"  # recording: of the same few machines, as MIMII is published
     train: Share = 0.6
     validation: Share = 0.2
     seed: NonNegativeInt = 0
@@ -99,6 +100,25 @@ class AssetSplitConfig(Section):
                 f"train ({self.train:g}) and validation ({self.validation:g}) leave nothing for the test part: "
                 "their sum must be below 1"
             )
+        return self
+
+
+class FoldSplitConfig(Section):
+    """Assets are dealt into groups, condition by condition; one group tests, the next chooses, the others train.
+
+    With every `turn` from 0 to `n_folds` - 1 each asset is judged once: for sets with few normal ones.
+    """
+
+    kind: Literal["folds"]
+    unit: Literal["asset", "recording"] = "asset"
+    n_folds: int = Field(default=5, ge=3)
+    turn: NonNegativeInt = 0
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _turn_is_a_group(self) -> Self:
+        if self.turn >= self.n_folds:
+            raise ValueError(f"turn {self.turn}: there are {self.n_folds} groups, counted from 0")
         return self
 
 
@@ -128,7 +148,7 @@ class HeldOutConfig(Section):
         return self
 
 
-ClipSplitConfig = Annotated[AssetSplitConfig | HeldOutConfig, Field(discriminator="kind")]
+ClipSplitConfig = Annotated[AssetSplitConfig | FoldSplitConfig | HeldOutConfig, Field(discriminator="kind")]
 
 
 class SpectrogramConfig(Section):

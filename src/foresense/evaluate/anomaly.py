@@ -137,6 +137,8 @@ def judge_anomalies(
     if labels.ndim != 1 or any(shape != labels.shape for shape in shapes.values()):
         raise AnomalyScoreError(f"expected one value a clip in every column, found labels {labels.shape}, {shapes}")
     _check_finite(scores)
+    if not np.isfinite(threshold):
+        raise AnomalyScoreError(f"threshold: {threshold}; choose it on normal validation clips with threshold_of")
     is_normal = labels == NORMAL
     if is_normal.all() or not is_normal.any():
         raise AnomalyScoreError(

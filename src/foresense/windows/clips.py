@@ -5,13 +5,13 @@ a group such as the load; only a condition that has a single recording is cut by
 never dealt by itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from foresense.config.anomaly import AssetSplitConfig, ClipConfig, HeldOutConfig
+from foresense.config.anomaly import AssetSplitConfig, ClipConfig, FoldSplitConfig, HeldOutConfig
 from foresense.signals import SignalError
 from foresense.signals.clips import CLIP_PARTS, NORMAL, UNKNOWN, UNUSED, Clips, ConditionSet
 
@@ -50,17 +50,23 @@ def cut_clips(found: ConditionSet, config: ClipConfig) -> Clips:
     )
 
 
-def split_clips(clips: Clips, config: AssetSplitConfig | HeldOutConfig) -> Clips:
+def split_clips(clips: Clips, config: AssetSplitConfig | FoldSplitConfig | HeldOutConfig) -> Clips:
     """The same clips, each in a part or in none.
 
     Raises:
         SignalError: groups or conditions that are not there, too few assets, or a part that a condition is missing
-            from: see `deal_assets` and `hold_out`.
+            from: see `deal_shares`, `deal_folds` and `hold_out`.
     """
-    return deal_assets(clips, config) if isinstance(config, AssetSplitConfig) else hold_out(clips, config)
+    match config:
+        case AssetSplitConfig():
+            return deal_shares(clips, config)
+        case FoldSplitConfig():
+            return deal_folds(clips, config)
+        case HeldOutConfig():
+            return hold_out(clips, config)
 
 
-def deal_assets(clips: Clips, config: AssetSplitConfig) -> Clips:
+def deal_shares(clips: Clips, config: AssetSplitConfig) -> Clips:
     """Deal assets into parts, condition by condition, so that each part has its share of every condition.
 
     An asset with recordings of several conditions goes with the first of them. Recordings whose condition nobody
@@ -69,25 +75,31 @@ def deal_assets(clips: Clips, config: AssetSplitConfig) -> Clips:
     Raises:
         SignalError: a condition with fewer than three assets.
     """
-    found, rng = clips.found, np.random.default_rng(config.seed)
-    names, owners = np.unique(np.asarray(found.assets), return_inverse=True)
-    labels = np.full(len(names), np.iinfo(np.int64).max)
-    known = found.labels != UNKNOWN
-    np.minimum.at(labels, owners[known], found.labels[known])
-    part_of = np.full(len(names), UNUSED, np.int64)
-    for label in np.unique(found.labels[known]):
-        own = rng.permutation(np.flatnonzero(labels == label))
-        if len(own) < len(CLIP_PARTS):
-            raise SignalError(
-                f"condition {found.classes[label]!r} has {len(own)} assets, and each of {len(CLIP_PARTS)} parts needs "
-                "one: bring more, leave the condition out, or split by `held_out`"
-            )
-        n_validation = max(1, round(config.validation * len(own)))
-        n_train = min(max(1, round(config.train * len(own))), len(own) - n_validation - 1)
-        part_of[own] = np.repeat(
-            [_TRAIN, _VALIDATION, _TEST], [n_train, n_validation, len(own) - n_train - n_validation]
-        )
-    return _whole(clips, np.where(known, part_of[owners], UNUSED))
+
+    def parts(n: int) -> np.ndarray:
+        n_validation = max(1, round(config.validation * n))
+        n_train = min(max(1, round(config.train * n)), n - n_validation - 1)
+        return np.repeat([_TRAIN, _VALIDATION, _TEST], [n_train, n_validation, n - n_train - n_validation])
+
+    return _dealt(clips, config.unit, config.seed, at_least=len(CLIP_PARTS), parts_of=parts)
+
+
+def deal_folds(clips: Clips, config: FoldSplitConfig) -> Clips:
+    """Deal assets into groups, condition by condition; group `turn` tests, the next one chooses, the others train.
+
+    An asset with recordings of several conditions goes with the first of them. Recordings whose condition nobody
+    knows belong to no part.
+
+    Raises:
+        SignalError: a condition with fewer assets than groups.
+    """
+    part_of_fold = np.full(config.n_folds, _TRAIN)
+    part_of_fold[[config.turn, (config.turn + 1) % config.n_folds]] = _TEST, _VALIDATION
+
+    def parts(n: int) -> np.ndarray:
+        return part_of_fold[np.arange(n) % config.n_folds]
+
+    return _dealt(clips, config.unit, config.seed, at_least=config.n_folds, parts_of=parts)
 
 
 def hold_out(clips: Clips, config: HeldOutConfig) -> Clips:
@@ -121,13 +133,18 @@ def hold_out(clips: Clips, config: HeldOutConfig) -> Clips:
 
 
 def split_facts(clips: Clips) -> dict[str, Any]:
-    """For the report: clips, recordings and assets of each condition in each part, and clips that are not used."""
+    """For the report: clips, recordings and assets of each condition in each part, and what is not used.
+
+    `test_assets_in_training` names what a split by another group than the asset leaves on both sides: with a load held
+    out, bearings are the same.
+    """
     found, labels = clips.found, clips.labels
     facts: dict[str, Any] = {
         "n_clips": len(clips.starts),
         "n_unused": int((clips.parts == UNUSED).sum()),
         "clip_s": None if found.rate_hz is None else clips.length / found.rate_hz,
         "hop_s": clips.hop_s,
+        "test_assets_in_training": sorted(set(clips.assets[clips.of("test")]) & set(clips.assets[clips.of("train")])),
     }
     for part in CLIP_PARTS:
         own = clips.of(part)
@@ -140,6 +157,32 @@ def split_facts(clips: Clips) -> dict[str, Any]:
             for label, name in enumerate(found.classes)
         }
     return facts
+
+
+def _dealt(
+    clips: Clips,
+    unit: Literal["asset", "recording"],
+    seed: int,
+    *,
+    at_least: int,
+    parts_of: Callable[[int], np.ndarray],
+) -> Clips:
+    """Units of each condition, in an order that follows from `seed`, in the parts that `parts_of` their number says."""
+    found, rng = clips.found, np.random.default_rng(seed)
+    names, owners = np.unique(np.asarray(found.assets if unit == "asset" else found.names), return_inverse=True)
+    labels = np.full(len(names), np.iinfo(np.int64).max)
+    known = found.labels != UNKNOWN
+    np.minimum.at(labels, owners[known], found.labels[known])
+    part_of = np.full(len(names), UNUSED, np.int64)
+    for label in np.unique(found.labels[known]):
+        own = rng.permutation(np.flatnonzero(labels == label))
+        if len(own) < at_least:
+            raise SignalError(
+                f"condition {found.classes[label]!r} has {len(own)} {unit}s, and each of {at_least} groups needs one: "
+                "bring more, leave the condition out, or split by `held_out`"
+            )
+        part_of[own] = parts_of(len(own))
+    return _whole(clips, np.where(known, part_of[owners], UNUSED))
 
 
 def _whole(clips: Clips, part_of_recording: np.ndarray) -> Clips:
