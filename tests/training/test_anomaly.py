@@ -113,6 +113,19 @@ def test_the_small_network_has_fewer_than_a_hundred_and_fiftieth_of_the_paramete
     assert network.count_params() <= published / 150
 
 
+def test_the_mean_over_time_keeps_bands_apart_and_forgets_when() -> None:
+    """Moved by whole strides in time, away from the borders, a click is the same click; moved in frequency not."""
+    clicks = np.zeros((3, 32, 32, 1), np.float32)
+    clicks[0, 8, 8] = clicks[1, 8, 16] = clicks[2, 16, 8] = 50
+    for pool, is_told in (("image", False), ("time", True)):
+        config = SmallConfig(shape=(32, 32, 1), widths=(4, 8), strides=(2, 2), pool=pool)
+        first, later, higher = np.asarray(embedding_of(build_network(config, Scaling()))(clicks))
+        np.testing.assert_allclose(later, first, rtol=1e-5, atol=1e-6)
+        assert np.allclose(higher, first, rtol=1e-3, atol=1e-6) != is_told
+    wide = build_network(SmallConfig(shape=(64, 64, 1), strides=(2, 2, 2, 1), pool="time"), Scaling())
+    assert wide.count_params() <= 3_705_345 / 150
+
+
 # What every network does
 
 

@@ -174,13 +174,18 @@ class ParityConfig(Section):
 
 
 class SmallConfig(Section):
-    """The default: depth-wise separable convolutions, mean over the image."""
+    """The default: depth-wise separable convolutions, then a mean.
+
+    Over the whole image a network cannot say where something is. In a spectrogram where is which frequency: there the
+    mean over time alone (`pool: time`) keeps the bands apart.
+    """
 
     network: Literal["small"] = "small"
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     n_outputs: PositiveInt = 1  # 1: probability of an anomaly; else one of each condition
     widths: tuple[PositiveInt, ...] = Field(default=(16, 32, 64, 96), min_length=1)
     strides: tuple[PositiveInt, ...] = (1, 2, 2, 1)
+    pool: Literal["image", "time"] = "image"  # time: over the width alone
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
     @model_validator(mode="after")

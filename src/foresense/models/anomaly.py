@@ -177,7 +177,7 @@ def _parity(keras: ModuleType, config: ParityConfig, scaled: "keras.KerasTensor"
 
 
 def _small(keras: ModuleType, config: SmallConfig, scaled: "keras.KerasTensor") -> "keras.KerasTensor":
-    """Depth-wise separable convolutions (Howard et al., MobileNets, 2017, section 3), then the mean over the image."""
+    """Depth-wise separable convolutions (Howard et al., MobileNets, 2017, section 3), then a mean."""
     layers = keras.layers
     maps = layers.Conv2D(
         config.widths[0], 3, strides=config.strides[0], padding="same", use_bias=False, name="convolution_0"
@@ -190,7 +190,11 @@ def _small(keras: ModuleType, config: SmallConfig, scaled: "keras.KerasTensor") 
         maps = _normed(keras, maps, f"{number}_depthwise")
         maps = layers.Conv2D(width, 1, use_bias=False, name=f"pointwise_{number}")(maps)
         maps = _normed(keras, maps, f"{number}_pointwise")
-    pooled = layers.GlobalAveragePooling2D(name=EMBEDDING)(maps)
+    if config.pool == "image":
+        pooled = layers.GlobalAveragePooling2D(name=EMBEDDING)(maps)
+    else:
+        of_bands = layers.AveragePooling2D((1, maps.shape[2]), name="mean_over_time")(maps)
+        pooled = layers.Flatten(name=EMBEDDING)(of_bands)
     dropped = layers.Dropout(config.dropout, name="dropout")(pooled)
     activation = "sigmoid" if config.n_outputs == 1 else "softmax"
     return layers.Dense(config.n_outputs, activation=activation, name="output")(dropped)
