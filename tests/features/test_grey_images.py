@@ -1,7 +1,11 @@
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from foresense.features import grey_images
 from foresense.features.grey_images import ImageError, resize_factors, resized_images
 from foresense.features.picture_statistics import image_statistics, spectrogram_statistics
 
@@ -88,3 +92,10 @@ def test_other_shapes_are_refused() -> None:
         image_statistics(np.zeros((2, 3, 9)))
     with pytest.raises(ValueError, match=r"levels: expected \(n, n_mels, n_frames\), found \(2, 3\)"):
         spectrogram_statistics(np.zeros((2, 3)))
+
+
+def test_a_device_with_python_3_9_and_numpy_can_resize_too() -> None:
+    tree = ast.parse(Path(grey_images.__file__).read_text(), feature_version=(3, 9))
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert modules == {"__future__", "functools", "numpy"}

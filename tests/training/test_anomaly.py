@@ -262,6 +262,12 @@ def test_parts_that_cannot_teach_are_refused() -> None:
         fit_detector(SMALL, QUICK, train, anomalous, **fit)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"only normal examples \(20\), and network 'small' learns from both kinds"):
         fit_detector(SMALL, QUICK, train.normal, train, **fit)  # type: ignore[arg-type]
+    unknown = Examples.of(inputs_of(SMALL, 4), np.array([0, 1, -1, 0]))
+    with pytest.raises(ValueError, match="the training part has examples whose condition nobody knows"):
+        fit_detector(SMALL, QUICK, unknown, train, **fit)  # type: ignore[arg-type]
+    broken = Examples.of(np.full((20, 8), np.nan, np.float32), np.zeros(20, int))
+    with pytest.raises(ValueError, match=r"validation losses \(nan,.*: expected finite ones; lower fit\.learning_rate"):
+        fit_detector(DENSE, QUICK, broken, broken, **fit)  # type: ignore[arg-type]
     config, many = SMALL.model_copy(update={"n_outputs": 2}), Examples.of(inputs_of(SMALL, 3), np.arange(3))
     with pytest.raises(ValueError, match="labels reach 2, and network 'small' has 2 outputs; give one each"):
         fit_detector(config, QUICK, many, many, **fit)  # type: ignore[arg-type]

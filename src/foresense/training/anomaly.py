@@ -85,7 +85,7 @@ def fit_detector(
 
     One output learns NORMAL against all else, more outputs the conditions, both by cross-entropy; an autoencoder
     learns to rebuild normal clips, by the squared error of standardised values, and sees no others, neither to learn
-    from nor to choose its epoch. Equal arguments give equal weights on one machine, in one thread or many.
+    from nor to choose its epoch. Equal arguments give equal weights on one machine.
 
     Args:
         config: Which network.
@@ -96,7 +96,8 @@ def fit_detector(
         sink: Takes `train/loss` and `validation/loss` of each epoch.
 
     Raises:
-        ValueError: a part without a normal example, or labels that the network has no output for.
+        ValueError: a part without a normal example, labels that the network has no output for, or a validation loss
+            that is not finite.
         ImportError: TensorFlow is not installed; names the extra.
     """
     if is_autoencoder(config):
@@ -117,6 +118,11 @@ def fit_detector(
         shuffle=False,  # the batches shuffle, by their own seed
     ).history
     losses = tuple(float(loss) for loss in history["val_loss"])
+    if not np.isfinite(losses).all():
+        raise ValueError(
+            f"validation losses {losses}: expected finite ones; lower fit.learning_rate ({fit.learning_rate:g}), or "
+            "look for inputs that are not finite"
+        )
     return Detector(network, config, scaling, int(np.argmin(losses)), losses)
 
 
@@ -165,6 +171,8 @@ def _check(config: AnomalyNetworkConfig, train: Examples, validation: Examples) 
     for name, part in (("training", train), ("validation", validation)):
         if not (part.labels == NORMAL).any():
             raise ValueError(f"the {name} part has no normal example among {len(part.labels)}; a detector needs some")
+        if part.labels.min() < NORMAL:
+            raise ValueError(f"the {name} part has examples whose condition nobody knows; leave them out")
     if not is_autoencoder(config) and not (train.labels != NORMAL).any():
         raise ValueError(
             f"the training part has only normal examples ({len(train.labels)}), and network {config.network!r} learns "
