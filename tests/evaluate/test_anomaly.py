@@ -54,6 +54,14 @@ def test_alarms_per_hour_are_false_alarms_by_the_clips_of_an_hour() -> None:
     assert judged(labels, scores).alarms_per_hour is None
 
 
+def test_each_clip_can_have_the_threshold_of_its_fold() -> None:
+    labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 10.0, 0.5, 30.0])
+    found = judged(labels, scores, threshold=np.array([0.2, 20.0, 0.2, 20.0]))
+    assert found.threshold is None
+    assert (found.overall.metrics["detection_rate"], found.overall.metrics["false_alarm_rate"]) == (1, 0)
+    assert judged(labels, scores, threshold=0.2).overall.metrics["false_alarm_rate"] == 0.5
+
+
 def test_conditions_and_groups_are_judged_by_themselves() -> None:
     labels = np.array([0, 0, 1, 1, 2, 2, 0, 1])
     scores = np.array([0.2, 0.4, 0.9, 0.8, 0.3, 0.1, 0.6, 0.5])
@@ -126,6 +134,7 @@ def test_new_normal_clips_exceed_the_threshold_as_rarely_as_promised() -> None:
     [
         ([0, 0], [0.1, 0.2], "2 normal and 0 anomalous clips; nothing can be ranked"),
         ([1, 2], [0.1, 0.2], "0 normal and 2 anomalous clips"),
+        ([0, -1], [0.1, 0.2], "labels: clips whose condition nobody knows cannot be judged; leave them out"),
         ([0, 1], [0.1, np.nan], r"scores: 1 of 2 are not finite \(the first: number 1\)"),
         ([0, 1, 1], [0.1, 0.2], r"expected one value a clip in every column, found labels \(3,\)"),
     ],
@@ -136,8 +145,9 @@ def test_scores_that_cannot_be_judged_are_refused(labels: list[int], scores: lis
 
 
 def test_a_threshold_is_a_number_and_its_rate_a_share() -> None:
-    with pytest.raises(AnomalyScoreError, match="threshold: nan; choose it on normal validation clips"):
-        judged(np.array([0, 1]), np.array([0.1, 0.2]), threshold=np.nan)
+    for threshold in (np.nan, np.zeros(3)):
+        with pytest.raises(AnomalyScoreError, match=r"threshold: expected a finite number, or one for each of 2 clips"):
+            judged(np.array([0, 1]), np.array([0.1, 0.2]), threshold=threshold)
     with pytest.raises(AnomalyScoreError, match="false_alarm_rate: expected between 0 and 1, found 1"):
         threshold_of(np.arange(5.0), false_alarm_rate=1.0)
     with pytest.raises(AnomalyScoreError, match="1 of 2 are not finite"):

@@ -49,14 +49,14 @@ class AnomalyScores:
     """How well one detector did.
 
     Attributes:
-        threshold: A score above it is an alarm.
+        threshold: A score above it is an alarm; None where each clip has its own.
         alarms_per_hour: False alarms in an hour of normal operation; None for images, which have no hours.
         overall: All clips.
         conditions: Each anomalous condition against all normal clips.
         groups: Grouping -> label -> the clips of that label alone: machine by machine.
     """
 
-    threshold: float
+    threshold: float | None
     alarms_per_hour: float | None
     overall: AnomalyRow
     conditions: dict[str, AnomalyRow]
@@ -102,7 +102,7 @@ def judge_anomalies(
     *,
     classes: Sequence[str],
     units: np.ndarray,
-    threshold: float,
+    threshold: float | np.ndarray,
     hop_s: float | None,
     rng: np.random.Generator,
     groups: Mapping[str, np.ndarray] | None = None,
@@ -122,7 +122,7 @@ def judge_anomalies(
         scores: (n,), finite, higher is more anomalous.
         classes: Names of the conditions.
         units: (n,), any labels: what is drawn together. A unit with both kinds counts as one of each.
-        threshold: Chosen elsewhere: `threshold_of` on validation.
+        threshold: Chosen elsewhere: `threshold_of` on validation; or (n,), of each clip, where folds chose their own.
         hop_s: Seconds from one clip to the next; None for images. Every clip above the threshold is an alarm.
         rng: Draws the units.
         groups: Grouping -> (n,) labels, to be judged one by one.
@@ -137,8 +137,14 @@ def judge_anomalies(
     if labels.ndim != 1 or any(shape != labels.shape for shape in shapes.values()):
         raise AnomalyScoreError(f"expected one value a clip in every column, found labels {labels.shape}, {shapes}")
     _check_finite(scores)
-    if not np.isfinite(threshold):
-        raise AnomalyScoreError(f"threshold: {threshold}; choose it on normal validation clips with threshold_of")
+    limits = np.asarray(threshold, np.float64)
+    if limits.shape not in ((), labels.shape) or not np.isfinite(limits).all():
+        raise AnomalyScoreError(
+            f"threshold: expected a finite number, or one for each of {len(labels)} clips, found shape {limits.shape}, "
+            f"{threshold}; choose it on normal validation clips with threshold_of"
+        )
+    if labels.min(initial=NORMAL) < NORMAL:
+        raise AnomalyScoreError("labels: clips whose condition nobody knows cannot be judged; leave them out")
     is_normal = labels == NORMAL
     if is_normal.all() or not is_normal.any():
         raise AnomalyScoreError(
@@ -146,13 +152,16 @@ def judge_anomalies(
             "without at least one of each"
         )
 
+    is_alarm = scores > limits
+
     def row(chosen: np.ndarray) -> AnomalyRow:
-        return _row(is_normal[chosen], scores[chosen], units[chosen], threshold, rng, n_resamples, level)
+        ranked = _Ranked.of(is_normal[chosen], scores[chosen], is_alarm[chosen])
+        return _row(ranked, units[chosen], rng, n_resamples, level)
 
     overall = row(np.ones(len(labels), bool))
     false_alarm_rate = overall.metrics["false_alarm_rate"]
     return AnomalyScores(
-        threshold=threshold,
+        threshold=None if limits.ndim else float(limits),
         alarms_per_hour=None if hop_s is None else false_alarm_rate * 3600 / hop_s,
         overall=overall,
         conditions={
@@ -166,22 +175,14 @@ def judge_anomalies(
     )
 
 
-def _row(
-    is_normal: np.ndarray,
-    scores: np.ndarray,
-    units: np.ndarray,
-    threshold: float,
-    rng: np.random.Generator,
-    n_resamples: int,
-    level: float,
-) -> AnomalyRow:
+def _row(ranked: "_Ranked", units: np.ndarray, rng: np.random.Generator, n_resamples: int, level: float) -> AnomalyRow:
+    is_normal = ranked.is_normal
     kinds = [np.unique(units[is_normal], return_inverse=True)[1], np.unique(units[~is_normal], return_inverse=True)[1]]
     n_units = tuple(int(kind.max()) + 1 if len(kind) else 0 for kind in kinds)
     n_normal, n_anomalous = int(is_normal.sum()), int((~is_normal).sum())
     if not n_normal or not n_anomalous:
         return AnomalyRow(n_normal, n_anomalous, (n_units[0], n_units[1]), {}, {})
-    ranked = _Ranked.of(is_normal, scores, threshold)
-    values = ranked.metrics(np.ones((1, len(scores))))
+    values = ranked.metrics(np.ones((1, len(is_normal))))
     intervals: dict[str, Interval] = {}
     if min(n_units) > 1:
         drawn = [ranked.metrics(weights) for weights in _resamples(is_normal, kinds, rng, n_resamples)]
@@ -214,10 +215,10 @@ class _Ranked:
     last_of_tie: np.ndarray
 
     @classmethod
-    def of(cls, is_normal: np.ndarray, scores: np.ndarray, threshold: float) -> "_Ranked":
+    def of(cls, is_normal: np.ndarray, scores: np.ndarray, is_alarm: np.ndarray) -> "_Ranked":
         order = np.argsort(-scores, kind="stable")
         changes = np.flatnonzero(np.diff(scores[order]))
-        return cls(is_normal, scores > threshold, order, np.append(changes, len(scores) - 1))
+        return cls(is_normal, is_alarm, order, np.append(changes, len(scores) - 1))
 
     def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Each metric of each resample: how often each clip is in it (r, n) to (r,)."""
