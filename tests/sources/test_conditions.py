@@ -230,23 +230,31 @@ def test_the_layout_of_dcase_is_read(tmp_path: Path) -> None:
 
 
 def test_the_layout_of_mimii_is_read_one_microphone_of_eight(tmp_path: Path) -> None:
-    for name in (
-        "-6_dB_fan/fan/id_00/normal/00000000.wav",
-        "-6_dB_fan/fan/id_00/abnormal/00000000.wav",
-        "pump/id_02/normal/00000003.wav",
-    ):
-        sound(tmp_path / "set" / name, n_channels=8)
+    for name in ("id_00/normal/00000000.wav", "id_00/abnormal/00000000.wav", "id_02/normal/00000003.wav"):
+        sound(tmp_path / "set" / "-6_dB_fan" / "fan" / name, n_channels=8)
     found = read("mimii", tmp_path, raw="set", channel=3)
     one = found.recordings
     assert one.labels.tolist() == [1, 0, 0]
-    assert one.assets == ("fan/id_00", "fan/id_00", "pump/id_02")
-    assert one.groups == {
-        "machine": ("fan", "fan", "pump"),
-        "id": ("id_00", "id_00", "id_02"),
-        "level": ("-6", "-6", "none"),
-    }
+    assert one.assets == ("fan/id_00", "fan/id_00", "fan/id_02")
+    assert one.groups == {"machine": ("fan",) * 3, "id": ("id_00", "id_00", "id_02"), "level": ("-6",) * 3}
     assert (one.samples == 3 * 1024 / 2**15).all()
     assert found.facts == {"set": "set", "channel": 3}
+
+
+def test_the_same_sounds_with_more_noise_are_not_read_twice(tmp_path: Path) -> None:
+    for level in ("-6_dB_fan", "0_dB_fan"):
+        sound(tmp_path / "set" / level / "fan" / "id_00" / "normal" / "00000000.wav")
+    with pytest.raises(
+        SourceError, match=r"levels \['-6', '0'\] dB are there, .* ingest\.level_db is None; choose one"
+    ):
+        read("mimii", tmp_path, raw="set")
+    with pytest.raises(SourceError, match=r"ingest\.level_db is 6; choose one"):
+        read("mimii", tmp_path, raw="set", level_db=6)
+    assert read("mimii", tmp_path, raw="set", level_db=0).recordings.names == (
+        "0_dB_fan/fan/id_00/normal/00000000.wav",
+    )
+    sound(tmp_path / "other" / "fan" / "id_00" / "normal" / "00000000.wav")
+    assert read("mimii", tmp_path, raw="other").recordings.groups["level"] == ("none",)
 
 
 def test_sounds_say_what_is_wrong_with_them(tmp_path: Path) -> None:

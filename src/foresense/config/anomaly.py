@@ -37,11 +37,15 @@ class DcaseConfig(Section):
 
 
 class MimiiConfig(Section):
-    """WAV files in the layout of MIMII, whose microphone array has eight channels."""
+    """WAV files in the layout of MIMII, whose microphone array has eight channels.
+
+    Its levels hold the same sounds with more or less noise of a factory: one of them is read.
+    """
 
     source: Literal["mimii"]
     raw: str = "mimii"
     channel: NonNegativeInt = 0
+    level_db: int | None = None  # signal to noise, where there are folders of several
 
 
 class SyntheticImagesConfig(Section):

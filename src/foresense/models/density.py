@@ -58,9 +58,8 @@ def fit_density(embeddings: np.ndarray) -> Density:
     covariance, shrinkage = ledoit_wolf(values)
     if not np.diag(covariance).min() > 0:
         raise ValueError(f"embeddings {embeddings.shape}: all are equal; the network says the same of every clip")
-    # The triangle of the inverse, not the inverse of the matrix: half the digits are lost only once.
-    triangle = np.linalg.cholesky(covariance)
-    return Density(values.mean(axis=0), np.linalg.inv(triangle).T, float(shrinkage))
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T
+    return Density(values.mean(axis=0), whitening, float(shrinkage))
 
 
 def save_density(folder: Path, density: Density) -> None:

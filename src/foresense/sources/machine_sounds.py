@@ -48,14 +48,16 @@ def read_dcase2020(config: DcaseConfig, places: Places) -> FoundConditions:
         FileNotFoundError: no WAV file.
         SourceError: a file of another name, files of different rates, or none that can be used.
     """
-    return _read(config.raw, places, config.channel, _dcase_name)
+    folder = places.raw / config.raw
+    return _read(folder, _named(folder, _dcase_name), config.channel)
 
 
 def read_mimii(config: MimiiConfig, places: Places) -> FoundConditions:
     """Read `[<level>_dB_<machine>/]<machine>/id_XX/{normal,abnormal}/<number>.wav` below `data/raw/<raw>/`.
 
     One of the eight microphones is taken, `channel`. Groups: `machine`, `id` and `level` (signal to noise, dB; `none`
-    where the path does not say). Assets are `<machine>/<id>`.
+    where the path does not say). Assets are `<machine>/<id>`. Of several levels one must be chosen (`level_db`): a
+    recording and the same one with more noise in two parts of a split would be a leak.
 
     Args:
         config: Section `ingest`.
@@ -63,9 +65,21 @@ def read_mimii(config: MimiiConfig, places: Places) -> FoundConditions:
 
     Raises:
         FileNotFoundError: no WAV file.
-        SourceError: a file in another place, files of different rates, or none that can be used.
+        SourceError: a file in another place, several levels or not the asked one, files of different rates, or none
+            that can be used.
     """
-    return _read(config.raw, places, config.channel, _mimii_name)
+    folder = places.raw / config.raw
+    found = _named(folder, _mimii_name)
+    levels = {named.groups["level"] for named in found.values()}
+    wanted = levels if config.level_db is None else {str(config.level_db)}
+    if len(wanted) > 1 or not wanted <= levels:
+        raise SourceError(
+            f"{folder}: levels {sorted(levels)} dB are there, which hold the same sounds, and ingest.level_db is "
+            f"{config.level_db}; choose one of them"
+        )
+    return _read(
+        folder, {file: named for file, named in found.items() if named.groups["level"] in wanted}, config.channel
+    )
 
 
 def _dcase_name(path: Path) -> _Named:
@@ -88,17 +102,19 @@ def _mimii_name(path: Path) -> _Named:
     return _Named(f"{machine}/{parts[-3]}", _MIMII_CONDITIONS[parts[-2]], groups)
 
 
-def _read(raw: str, places: Places, channel: int, name_of: Callable[[Path], _Named]) -> FoundConditions:
-    folder = places.raw / raw
+def _named(folder: Path, name_of: Callable[[Path], _Named]) -> dict[Path, _Named]:
     files = sorted(folder.rglob("*.wav"))
     if not files:
         raise FileNotFoundError(f"{folder}: no .wav below it; fetch or unpack the set there first")
+    return {file: name_of(file.relative_to(folder)) for file in files}
+
+
+def _read(folder: Path, files: dict[Path, _Named], channel: int) -> FoundConditions:
     recordings: list[FoundRecording] = []
     refusals: list[Refusal] = []
     first: tuple[float, str] | None = None
-    for file in files:
+    for file, named in files.items():
         below = file.relative_to(folder)
-        named = name_of(below)
         try:
             heard, rate_hz = read_wave(file, channel=channel)
         except SourceError as error:
@@ -117,5 +133,5 @@ def _read(raw: str, places: Places, channel: int, name_of: Callable[[Path], _Nam
         sha256=digest_of(folder, files),
         findings=tuple(counted_files(refusals)),
         refusals=tuple(refusals),
-        facts={**facts_of(raw), "channel": channel},
+        facts={**facts_of(folder.name), "channel": channel},
     )
