@@ -13,9 +13,10 @@ from scipy.io import savemat, wavfile
 from foresense.config.anomaly import AnomalyIngestConfig
 from foresense.signals.clips import NORMAL, UNKNOWN
 from foresense.sources import Places, SourceError
-from foresense.sources.anomaly_sets import ANOMALY_SETS, any_known_set
+from foresense.sources.anomaly_sets import ANOMALY_SETS
 from foresense.sources.bearings import established_rate, resampled
 from foresense.sources.conditions import CONDITIONS, FoundConditions, load_conditions
+from foresense.sources.known_sets import any_known_set
 
 
 def read(source: str, folder: Path, **asked: object) -> FoundConditions:

@@ -81,9 +81,7 @@ def test_everybody_is_judged_and_a_rule_that_is_plain_is_learnt(finished) -> Non
     assert report.baselines["prevalence"]["auroc"] == 0.5
     assert report.baselines["logistic"]["auroc"] == 1.0  # one label moves a third of the other
     assert set(report.test) == {"auroc", "auprc", "brier", "sensitivity", "specificity"}
-    assert report.windows["people_judged"] == len(
-        open_week_windows(layout.of(NAME).windows / "weeks").people_of(0, TEST)
-    )
+    assert report.windows["people_judged"] == len(windows.people_of(0, TEST))
     assert "A RIVAL" in report.conclusion
     assert report.model["n_parameters"] == 274_720
     for name in ("candidates.png", "roc.png", "metrics.png"):

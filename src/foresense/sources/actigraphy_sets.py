@@ -20,7 +20,7 @@ class _Described:
     citation: str
 
 
-_SETS: dict[str, _Described] = {
+ACTIGRAPHY_SETS: dict[str, _Described] = {
     "depresjon": _Described(
         source="github.com/ruplsingh/preserving-privacy-AI-in-healthcare-with-FL, commit "
         "0b87980875263efcfefde7f286086737663d9c86, data/, each CSV compressed with gzip",
@@ -42,11 +42,11 @@ def find_actigraphy_set(name: str) -> RawSet:
     Raises:
         SourceError: no such set; the message names the nearest and all known ones.
     """
-    if name not in _SETS:
-        near = get_close_matches(name, list(_SETS), n=1)
+    if name not in ACTIGRAPHY_SETS:
+        near = get_close_matches(name, list(ACTIGRAPHY_SETS), n=1)
         advice = f"; did you mean {near[0]!r}?" if near else ""
-        raise SourceError(f"no set of actigraphy {name!r}{advice} (known: {', '.join(_SETS)})")
-    known = _SETS[name]
+        raise SourceError(f"no set of actigraphy {name!r}{advice} (known: {', '.join(ACTIGRAPHY_SETS)})")
+    known = ACTIGRAPHY_SETS[name]
     listed = Path(__file__).with_name(f"{name}.sha256").read_text().splitlines()
     return RawSet(
         name=name,

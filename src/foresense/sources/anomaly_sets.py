@@ -5,12 +5,9 @@ A catalogue of its own, for the reason that `mixed_sets` is one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from foresense.sources.mixed_sets import MIXED_SETS, known_set
-from foresense.sources.sets import SETS, RawFile, RawSet
-from foresense.sources.tables import SourceError
+from foresense.sources.sets import RawFile, RawSet
 
 
 @dataclass(frozen=True)
@@ -83,23 +80,6 @@ ANOMALY_SETS: dict[str, MovedSet] = {
         citation="Millendorf et al., Infrared Solar Module Dataset for Anomaly Detection, ICLR 2020 CCAI workshop",
     ),
 }
-
-
-def any_known_set(name: str) -> RawSet:
-    """The known set called `name`, of any kind of pipeline.
-
-    Raises:
-        SourceError: no such set; the message names the nearest and all known ones.
-    """
-    if name in ANOMALY_SETS:
-        return ANOMALY_SETS[name].complete(name)
-    others = [*SETS, "wisdm_watch_accel", *MIXED_SETS]
-    near = get_close_matches(name, [*others, *ANOMALY_SETS], n=1)
-    if name in others or not near or near[0] not in ANOMALY_SETS:
-        return known_set(name)
-    raise SourceError(
-        f"no public data set {name!r}; did you mean {near[0]!r}? (known: {', '.join([*others, *ANOMALY_SETS])})"
-    )
 
 
 def facts_of(name: str) -> dict[str, object]:

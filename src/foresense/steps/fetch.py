@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from foresense.signals import file_sha256, write_bytes
-from foresense.sources.mixed_sets import known_set
+from foresense.sources.known_sets import any_known_set
 from foresense.sources.sets import RawFile, RawSet
 from foresense.sources.tables import SourceError
 
@@ -53,14 +53,14 @@ def fetch(set_name: str, raw: Path) -> FetchResult:
     """Bring the public set `set_name` into `<raw>/<set_name>/`; nothing is written before all of it is there.
 
     Args:
-        set_name: A name in `sources.sets` or `sources.mixed_sets`.
+        set_name: A name in `sources.known_sets`.
         raw: Folder data/raw.
 
     Raises:
         SourceError: no such set, or files that are there already are not the set's files.
         FetchError: the file is not where it should be, no network, or a wrong digest.
     """
-    return fetch_set(known_set(set_name), raw, local=os.environ.get("FORESENSE_DATA") or None)
+    return fetch_set(any_known_set(set_name), raw, local=os.environ.get("FORESENSE_DATA") or None)
 
 
 def fetch_set(wanted: RawSet, raw: Path, *, local: str | None) -> FetchResult:
