@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import ROOT, compare, interleave, write_results
-from benchmarks.pat_worker import weeks
+from benchmarks.pat_worker import WEIGHTS_SEED, weeks
 from foresense.config.pat import pat_size, weight_shapes
 from foresense.export import file_name
 from foresense.export.pat import TOLERANCE, feature_source
@@ -38,8 +38,8 @@ N_TIMED = {"S": 100, "M": 100, "L": 40}
 
 
 def made(size: str, folder: Path) -> dict[str, Path]:
-    """Variant -> file, of the weights that Keras' network of seed 0 has."""
-    weights = new_weights(weight_shapes(pat_size(size)), np.random.default_rng(0))
+    """Variant -> file, of the weights that Keras' network is given, too."""
+    weights = new_weights(weight_shapes(pat_size(size)), np.random.default_rng(WEIGHTS_SEED))
     source = feature_source(pat_size(size), weights, weeks(), folder)
     return {variant: _made(source, variant, folder) for variant in VARIANTS}
 

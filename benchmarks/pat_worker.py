@@ -14,6 +14,7 @@ from foresense.bench.worker import latencies_ms, memory_mib, summary
 from foresense.export.pat_runtime import INPUT, open_features
 
 N_WEEKS, MINUTES, N_WARMUP = 4, 10_080, 5
+WEIGHTS_SEED = 0
 Features = Callable[[np.ndarray], np.ndarray]
 
 
@@ -35,10 +36,13 @@ def keras_predict(size: str, n_threads: int) -> Features:
     import tensorflow
 
     tensorflow.config.threading.set_intra_op_parallelism_threads(n_threads)
-    from foresense.config.pat import pat_size
-    from foresense.models.pat import build_encoder, build_features
+    from foresense.config.pat import pat_size, weight_shapes
+    from foresense.models.pat import build_encoder, build_features, load
+    from foresense.models.pat_arrays import new_weights
 
-    model = build_features(build_encoder(pat_size(size)))
+    encoder = build_encoder(pat_size(size))
+    load(encoder, pat_size(size), new_weights(weight_shapes(pat_size(size)), np.random.default_rng(WEIGHTS_SEED)))
+    model = build_features(encoder)
     return lambda week: np.asarray(model.predict(week, verbose=0))
 
 
