@@ -126,7 +126,8 @@ def _mixed(root: Path, gates: list[str]) -> list[str]:
         train, benchmark = presentable(root, name)
         description = read_pipelines(root / "params.yaml")[name].description
         low, high = train.interval[metric]
-        found = train.groups["recordings"]["best_network_minus_best_rival"]
+        (group,) = train.groups.values()
+        found = group["best_network_minus_best_rival"]
         ahead, least, most = found[metric]
         kind = ", **a rival**" if train.model["is_rival"] else ""
         shipped = benchmark.variants[benchmark.ships] if benchmark.ships else None

@@ -11,16 +11,20 @@ import pandas as pd
 import pytest
 
 from foresense.config import STEPS
+from foresense.config.actigraphy_service import ActigraphyServiceConfig
 from foresense.export.weeks_artefact import made_up_weeks
+from foresense.registry.weights import fetch_weights, read_lock, read_weights
 from foresense.service import service_from_artefact
 from foresense.service.weeks import week_preparation
 from foresense.signals import Layout, Recording, Report, SignalError, read_json
 from foresense.signals.weeks import TEST, TRAIN, VALIDATION, open_week_windows
+from foresense.steps.actigraphy_training import read_arrays
 from foresense.steps.frame import StepRun
 from foresense.steps.run import run_step
 from foresense.steps.verify import verify
 from foresense.windows.minute_scaler import load_minute_scaler
 from foresense.windows.weeks import check_week
+from tests.models import official_layout
 from tests.steps.wrists import config_of, project_of
 
 NAME = "sleep"
@@ -143,8 +147,10 @@ def test_the_service_answers_from_the_artefact_what_the_pipeline_has_computed(fi
         time_zone="Europe/Oslo",
     )
 
+    roomy = ActigraphyServiceConfig(memory_mib=1e5)  # this process has trained
+
     async def answer() -> tuple[dict[str, object], dict[str, object]]:
-        async with service_from_artefact(paths.exports / "weeks", read_preparation=week_preparation) as service:
+        async with service_from_artefact(paths.exports / "weeks", roomy, read_preparation=week_preparation) as service:
             return dict(await service.extract_features(week)), dict(await service.model_health_check())
 
     found, health = asyncio.run(answer())
@@ -177,3 +183,30 @@ def test_other_weights_than_were_evaluated_are_not_exported(finished, tmp_path) 
     (model / "evaluation.json").write_text(json.dumps(evaluation | {"model_sha256": "0" * 64}))
     with pytest.raises(ValueError, match=r"evaluation.json is about weights 000000000000"):
         run_step(StepRun("export", NAME, Layout(Path(root), Path(root))), config_of())
+
+
+def test_published_weights_are_begun_with_when_they_are_the_pinned_ones(finished, tmp_path) -> None:
+    layout, _ = finished
+    root = tmp_path / "copy"
+    shutil.copytree(layout.root, root, symlinks=True)
+    lock = root / "weights.lock.json"
+    path = official_layout.write(tmp_path / "PAT-S_29k_weights.h5", official_layout.arrays("S", seed=3))
+    fetch_weights("PAT-S_29k", path, root / "models" / "pat", lock)
+    pinned = read_lock(lock)["PAT-S_29k_weights.h5"].sha256
+    probe = {"style": "linear_probe", "n_epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
+    asked = {"weights": {"name": "PAT-S_29k", "sha256": pinned}, "fine_tuning": probe}
+    config = config_of(train={"candidates": {"official": asked}, "turns": 1})
+    run_step(StepRun("train", NAME, Layout(root, root)), config)
+    model = root / "models" / NAME / "weeks"
+    for name, values in read_weights("PAT-S_29k", root / "models" / "pat", lock).arrays.items():
+        np.testing.assert_array_equal(read_arrays(model / "model.safetensors")[name], values)
+    credit = json.loads((model / "evaluation.json").read_text())["attribution"]
+    assert "CC BY 4.0" in credit
+    assert "2411.15240" in credit
+    other = config_of(
+        train={"candidates": {"official": asked | {"weights": {"name": "PAT-S_29k", "sha256": "0" * 64}}}, "turns": 1}
+    )
+    with pytest.raises(
+        ValueError, match=rf"expected size S with SHA-256 0{{12}}.*{pinned[:12]}.*correct weights.sha256"
+    ):
+        run_step(StepRun("train", NAME, Layout(root, root)), other)

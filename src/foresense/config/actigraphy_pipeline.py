@@ -35,12 +35,31 @@ class ActigraphyFeaturesConfig(Section):
     rest_threshold: float = Field(default=0.0, ge=0)  # activity up to here is rest: what an idle counter shows
 
 
+class OfficialWeightsConfig(Section):
+    """Published weights to begin with; `foresense weights fetch` brings, checks and pins them."""
+
+    name: str  # as `foresense weights list` has it: PAT-S_29k, ...
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")  # as weights.lock.json has it: another file makes a training old
+
+
 class ActigraphyCandidateConfig(Section):
     """One network with one way of training it."""
 
     size: PatName = "S"
+    weights: OfficialWeightsConfig | None = None  # what it begins with; null: new ones
     pretraining: PatPretrainingConfig | None = None  # masked weeks of the training people, before; null: none
     fine_tuning: PatFineTuningConfig = PatFineTuningConfig()
+
+    @model_validator(mode="after")
+    def _begins_once(self) -> Self:
+        if self.weights is not None and self.pretraining is not None:
+            raise ValueError("weights and pretraining: published weights are pretrained; give one of the two")
+        return self
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether its encoder has seen weeks without labels before."""
+        return self.weights is not None or self.pretraining is not None
 
 
 class ActigraphyTrainConfig(Section):

@@ -63,7 +63,7 @@ Runs alone: Python 3.9 or newer, numpy and a TFLite runtime; nothing of foresens
 The smoke test prints a table and writes `smoke_test.json`. It exits 0 when every test and every gate passed, else 1.
 What could not be measured did not pass. Quality needs the whole test part, which is not here: the benchmark of the
 pipeline measures it on these very files, and `quality.json` (copied into this folder, or `--quality FILE`) carries
-the figure. `foresense benchmark {pipeline} --device <name>` copies it by itself.
+the figure.
 
 | model | file | MiB | at most | input | output |
 | --- | --- | ---: | ---: | --- | --- |

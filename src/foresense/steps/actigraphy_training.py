@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from foresense.config.actigraphy_model import PatPretrainingConfig
-from foresense.config.actigraphy_pipeline import ActigraphyCandidateConfig
+from foresense.config.actigraphy_pipeline import ActigraphyCandidateConfig, OfficialWeightsConfig
 from foresense.config.pat import PatSize, pat_size
 from foresense.models.pat import (
     build_autoencoder,
@@ -70,6 +70,7 @@ class TrainedWeeks:
         said: (n_weeks,), probability of the label, of all weeks; those of training people too.
         fit: Epochs and times of the last stage.
         seconds: Of all stages; a pretraining that others use too counts for each of them.
+        attribution: Of published weights that it began with; empty where it did not.
     """
 
     name: str
@@ -79,25 +80,26 @@ class TrainedWeeks:
     said: np.ndarray
     fit: FitResult
     seconds: float
+    attribution: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class PretrainedWeeks:
-    """An encoder that has seen training people's weeks without labels.
+    """An encoder that has seen weeks without labels: those of training people, or of who published it.
 
     Attributes:
         size: Of the encoder.
         encoder: Path in the official file -> array.
         features: (n_weeks, 96), float32, of all weeks.
-        fit: Epochs and times.
         seconds: Of the pretraining.
+        attribution: Of published weights; empty where there are none.
     """
 
     size: PatSize
     encoder: Arrays
     features: np.ndarray
-    fit: FitResult
     seconds: float
+    attribution: str = ""
 
 
 class Trainer:
@@ -107,10 +109,11 @@ class Trainer:
         kept: Folder of finished networks, by digest.
         made_from: Digests of windows and code.
         seed: Of first weights, order, masks and dropout.
+        project: Holds `models/pat` and `weights.lock.json`, where a candidate asks for published weights.
     """
 
-    def __init__(self, kept: Path, made_from: tuple[str, ...], seed: int) -> None:
-        self.kept, self.made_from, self.seed = kept, made_from, seed
+    def __init__(self, kept: Path, made_from: tuple[str, ...], seed: int, project: Path) -> None:
+        self.kept, self.made_from, self.seed, self.project = kept, made_from, seed, project
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each new network is traced anew
         kept.mkdir(parents=True, exist_ok=True)
 
@@ -118,14 +121,15 @@ class Trainer:
         """Train one candidate on the training people of a turn; those that choose pick its epoch.
 
         Raises:
-            ValueError: a training that diverges.
+            ValueError: a training that diverges, or published weights that are not those of the size.
+            FileNotFoundError, WeightsError: published weights that are not there, or not the pinned ones.
         """
         size, label = pat_size(candidate.size), f"{name}, turn {turn.number}"
         folder = self._folder(turn, "label", candidate.model_dump(mode="json"))
         if (folder / "fit.json").is_file():
             LOG.info("%s: known", label)
             return _read_trained(name, size, folder)
-        before = None if candidate.pretraining is None else self.pretrained(turn, candidate.size, candidate.pretraining)
+        before = self.before(turn, candidate)
         begun = time.monotonic()
         encoder = build_encoder(size, seed=self.seed)
         if before is not None:
@@ -143,17 +147,48 @@ class Trainer:
             )
         said = np.asarray(classifier.predict(turn.scaled, batch_size=_BATCH, verbose=0))[:, 0].astype(np.float64)
         seconds = time.monotonic() - begun + (0.0 if before is None else before.seconds)
-        found = TrainedWeeks(name, size, weights_of(encoder, size), head_of(classifier), said, fit, seconds)
+        credit = "" if before is None else before.attribution
+        found = TrainedWeeks(name, size, weights_of(encoder, size), head_of(classifier), said, fit, seconds, credit)
         _forget_graphs()
         with replaced_folder(folder) as beside:
             write_arrays(beside / "encoder.safetensors", found.encoder)
             write_arrays(beside / "head.safetensors", found.head)
             write_arrays(beside / "said.safetensors", {"said": said})
-            write_json(beside / "fit.json", {"seconds": seconds, **asdict(fit)})
+            write_json(beside / "fit.json", {"seconds": seconds, "attribution": credit, **asdict(fit)})
         LOG.info("%s: best validation AUC %.4f in epoch %d", label, 1 - fit.best_validation, fit.best_epoch)
         return found
 
-    def pretrained(self, turn: Turn, size_name: str, config: PatPretrainingConfig) -> PretrainedWeeks:
+    def before(self, turn: Turn, candidate: ActigraphyCandidateConfig) -> PretrainedWeeks | None:
+        """What a candidate's fine-tuning begins with; None: new weights."""
+        if candidate.weights is not None:
+            return self._published(turn, candidate.size, candidate.weights)
+        if candidate.pretraining is not None:
+            return self._pretrained(turn, candidate.size, candidate.pretraining)
+        return None
+
+    def _published(self, turn: Turn, size_name: str, asked: OfficialWeightsConfig) -> PretrainedWeeks:
+        from foresense.registry.weights import read_weights
+
+        size = pat_size(size_name)
+        found = read_weights(asked.name, self.project / "models" / "pat", self.project / "weights.lock.json")
+        if found.release.size != size_name or found.sha256 != asked.sha256:
+            raise ValueError(
+                f"weights {asked.name}: expected size {size_name} with SHA-256 {asked.sha256[:12]} (params.yaml), "
+                f"found size {found.release.size} with {found.sha256[:12]} (weights.lock.json); correct weights.sha256 "
+                "or size"
+            )
+        encoder = build_encoder(size, seed=self.seed)
+        load(encoder, size, found.arrays)
+        features = np.asarray(build_features(encoder).predict(turn.scaled, batch_size=_BATCH, verbose=0))
+        _forget_graphs()
+        credit = found.release.attribution
+        attribution = (
+            f"{asked.name}: {credit.title}, {credit.authors}, {credit.paper}; {credit.licence} "
+            f"({credit.licence_address}); {credit.trained_on}; fine-tuned here"
+        )
+        return PretrainedWeeks(size, found.arrays, features, 0.0, attribution)
+
+    def _pretrained(self, turn: Turn, size_name: str, config: PatPretrainingConfig) -> PretrainedWeeks:
         """The encoder of a pretraining on the weeks of a turn's training people; one serves all who ask alike."""
         size, label = pat_size(size_name), f"pretraining of {size_name}, turn {turn.number}"
         folder = self._folder(turn, "masked", {"size": size_name, **config.model_dump(mode="json")})
@@ -172,10 +207,9 @@ class Trainer:
                 write_json(beside / "fit.json", {"seconds": seconds, **asdict(fit)})
             _forget_graphs()
             LOG.info("%s: best error %.4f in epoch %d", label, fit.best_validation, fit.best_epoch)
-        facts = read_json(folder / "fit.json")
-        seconds = float(facts.pop("seconds"))
+        seconds = float(read_json(folder / "fit.json")["seconds"])
         features = read_arrays(folder / "features.safetensors")["features"]
-        return PretrainedWeeks(size, read_arrays(folder / "encoder.safetensors"), features, FitResult(**facts), seconds)
+        return PretrainedWeeks(size, read_arrays(folder / "encoder.safetensors"), features, seconds)
 
     def _folder(self, turn: Turn, what: str, asked: Mapping[str, Any]) -> Path:
         facts = [*self.made_from, what, turn.number, self.seed, asked]
@@ -198,9 +232,10 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _read_trained(name: str, size: PatSize, folder: Path) -> TrainedWeeks:
     facts = read_json(folder / "fit.json")
-    seconds = float(facts.pop("seconds"))
+    seconds, credit = float(facts.pop("seconds")), str(facts.pop("attribution"))
     parts = {part: read_arrays(folder / f"{part}.safetensors") for part in ("encoder", "head", "said")}
-    return TrainedWeeks(name, size, parts["encoder"], parts["head"], parts["said"]["said"], FitResult(**facts), seconds)
+    fit = FitResult(**facts)
+    return TrainedWeeks(name, size, parts["encoder"], parts["head"], parts["said"]["said"], fit, seconds, credit)
 
 
 def _forget_graphs() -> None:

@@ -52,6 +52,7 @@ def export_actigraphy(run: StepRun, config: ActigraphyExportConfig) -> ExportRep
         head=read_arrays(folder / "head.safetensors") if (folder / "head.safetensors").is_file() else {},
         preparation=evaluation["preparation"],
         scaler=scaler,
+        attribution=evaluation["attribution"],
     )
     with (
         tempfile.TemporaryDirectory(prefix="foresense-export-") as scratch,

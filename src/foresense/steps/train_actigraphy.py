@@ -34,7 +34,7 @@ from foresense.steps.actigraphy_scores import (
     said_of,
     turn_by_turn,
 )
-from foresense.steps.actigraphy_training import TrainedWeeks, Trainer, Turn, write_arrays
+from foresense.steps.actigraphy_training import PretrainedWeeks, TrainedWeeks, Trainer, Turn, write_arrays
 from foresense.steps.frame import StepRun, code_digest, git_commit
 from foresense.steps.window_actigraphy import GROUP
 from foresense.training.actigraphy_rivals import LogisticRule, fit_boosting, fit_logistic, turned
@@ -130,7 +130,7 @@ def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport
         "git_commit": git_commit(run.layout.project),
     }
     with open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run:
-        trainer = Trainer(run.paths.checkpoints, made_from, config.seed)
+        trainer = Trainer(run.paths.checkpoints, made_from, config.seed, run.layout.project)
         trained: dict[str, list[TrainedWeeks]] = {name: [] for name in config.candidates}
         rivals: dict[str, list[Rival]] = {}
         for number in range(n_turns):
@@ -241,14 +241,19 @@ def _rivals(
     found[LOGISTIC] = Rival(rule.probabilities(inputs), rule, f"C {penalty:g}")
     trees, n_rounds = fit_boosting(inputs[rows], labels, owners, seed=config.seed)
     found[BOOSTING] = Rival(trees.predict_proba(inputs)[:, 1], None, f"{n_rounds} rounds")
-    first = next((one for one in config.candidates.values() if one.pretraining is not None), None)
-    if first is not None and first.pretraining is not None:
-        before = trainer.pretrained(turn, first.size, first.pretraining)
+    before = _first_before(turn, trainer, config)
+    if before is not None:
         columns = tuple(f"pat_{number}" for number in range(before.features.shape[1]))
         features = before.features.astype(np.float64)
         rule, penalty = fit_logistic(columns, features[rows], labels, owners, seed=config.seed)
         found[PAT_LOGISTIC] = Rival(rule.probabilities(features), rule, f"C {penalty:g}")
     return found
+
+
+def _first_before(turn: Turn, trainer: Trainer, config: ActigraphyTrainConfig) -> PretrainedWeeks | None:
+    """The pretrained encoder of the first candidate that begins with one: what the regression on PAT features sees."""
+    first = next((one for one in config.candidates.values() if one.is_pretrained), None)
+    return None if first is None else trainer.before(turn, first)
 
 
 def _require_own_names(config: ActigraphyTrainConfig) -> None:
@@ -286,13 +291,10 @@ def _ship(
     encoder, size, rule = network.encoder, network.size, None
     if choice in rivals:
         rule = rivals[choice][0].rule
-    if choice == PAT_LOGISTIC:
-        turn = _turn(windows_folder, windows, 0)
-        first = next(one for one in config.candidates.values() if one.pretraining is not None)
-        if first.pretraining is None:
-            raise TypeError("a regression on PAT features was chosen without a pretraining")
-        before = trainer.pretrained(turn, first.size, first.pretraining)
-        encoder, size = before.encoder, before.size
+    credit = network.attribution
+    before = _first_before(_turn(windows_folder, windows, 0), trainer, config) if choice == PAT_LOGISTIC else None
+    if before is not None:
+        encoder, size, credit = before.encoder, before.size, before.attribution
     write_arrays(folder / "model.safetensors", encoder)
     shutil.copyfile(windows_folder / "scaler-0.safetensors", folder / "scaler.safetensors")
     if choice != PAT_LOGISTIC:
@@ -312,6 +314,7 @@ def _ship(
         "positive": windows.positive,
         "unit": windows.unit,
         "device": windows.device,
+        "attribution": credit,
         "model": {
             "name": f"PAT-{size.name}",
             "n_parameters": size.n_parameters,
