@@ -13,6 +13,7 @@ from foresense.bridge.cli import bridge, simulate
 from foresense.services.cli import services
 from foresense.steps.forecast_cli import anomalies, forecast
 from foresense.steps.night_cli import night
+from foresense.steps.person_cli import person
 from foresense.steps.registry_cli import registry
 from foresense.steps.weights_cli import weights
 from foresense.stores.cli import migrate
@@ -53,6 +54,7 @@ app.command()(anomalies)
 app.add_typer(registry)
 app.add_typer(night)
 app.add_typer(weights)
+app.command()(person)
 
 Pipeline = Annotated[str, typer.Argument(help="A name under `pipelines:` in params.yaml.")]
 

@@ -18,8 +18,10 @@ from foresense.service import service_from_artefact
 from foresense.service.weeks import week_preparation
 from foresense.signals import Layout, Recording, Report, SignalError, read_json
 from foresense.signals.weeks import TEST, TRAIN, VALIDATION, open_week_windows
+from foresense.sources import SourceError
 from foresense.steps.actigraphy_training import read_arrays
 from foresense.steps.frame import StepRun
+from foresense.steps.person_page import OwnFile, write_page
 from foresense.steps.run import run_step
 from foresense.steps.verify import verify
 from foresense.windows.minute_scaler import load_minute_scaler
@@ -210,3 +212,48 @@ def test_published_weights_are_begun_with_when_they_are_the_pinned_ones(finished
         ValueError, match=rf"expected size S with SHA-256 0{{12}}.*{pinned[:12]}.*correct weights.sha256"
     ):
         run_step(StepRun("train", NAME, Layout(root, root)), other)
+
+
+def with_params(layout: Layout) -> Layout:
+    """The same project with a params.yaml, as the command line reads it."""
+    config = config_of().model_dump(mode="json", exclude_defaults=True) | {"kind": "actigraphy"}
+    (layout.root / "params.yaml").write_text(json.dumps({"pipelines": {NAME: config}}))
+    return layout
+
+
+def test_a_page_shows_a_person_beside_the_others_and_what_the_network_looked_at(finished, tmp_path) -> None:
+    layout = with_params(finished[0])
+    text = write_page(layout, NAME, "condition_2", tmp_path / "page.html").read_text()
+    assert "Not a medical device" in text
+    assert "6 people of sleep: control" in text
+    assert "looked at most" in text
+    assert text.count("data:image/png;base64,") == 2
+    assert "http" not in text.replace("http-equiv", "")
+    with pytest.raises(SourceError, match=r"no person 'condition_99'; there are 12: condition_1, .*give --csv"):
+        write_page(layout, NAME, "condition_99", tmp_path / "other.html")
+
+
+def test_a_page_of_a_file_of_ones_own_and_what_is_wrong_with_one(finished, tmp_path) -> None:
+    layout = with_params(finished[0])
+    csv = tmp_path / "mine.csv"
+    source = layout.raw / "depresjon" / "control" / "control_1.csv.gz"
+    table = pd.read_csv(source).rename(columns={"timestamp": "time"})[["time", "activity"]]
+    table.to_csv(csv, index=False)
+    own = OwnFile(csv, "Europe/Berlin")
+    text = write_page(layout, NAME, "me", tmp_path / "me.html", own=own, with_attention=False).read_text()
+    assert "Rest and activity: me" in text
+    assert "Europe/Berlin" in text
+    assert "looked at" not in text
+    for wrong, message in (
+        (
+            table.rename(columns={"activity": "counts"}),
+            r"mine.csv: no column \['activity'\], found \['time', 'counts'\]",
+        ),
+        (table.drop(index=5), r"rows are 60 s, 120 s apart; expected one row for each epoch"),
+        (table.assign(activity=-1), r"mine.csv:2: activity is -1, expected at least 0 or nothing; \d+ such row"),
+    ):
+        wrong.to_csv(csv, index=False)
+        with pytest.raises(SourceError, match=message):
+            write_page(layout, NAME, "me", tmp_path / "me.html", own=own)
+    with pytest.raises(FileNotFoundError, match=r"gone.csv: not there; give a CSV file"):
+        write_page(layout, NAME, "me", tmp_path / "me.html", own=OwnFile(tmp_path / "gone.csv", "UTC"))

@@ -176,10 +176,11 @@ def _shade(axes: Axes, row: int, mask: np.ndarray, colour: str) -> None:
 
 
 def _strip(axes: Axes, bins: np.ndarray, n_days: int) -> None:
-    """Attention below each row: the darker, the more."""
-    most = float(np.nanmax(bins)) or 1.0
+    """Attention below each row: clear is the least of this recording, dark the most."""
+    least, most = float(np.nanmin(bins)), float(np.nanmax(bins))
+    spread = most - least or 1.0
     for row in range(n_days):
-        shown = np.nan_to_num(_doubled(bins, row, np.nan)) / most
+        shown = np.nan_to_num((_doubled(bins, row, np.nan) - least) / spread)
         colours = np.zeros((1, len(shown), 4))
         colours[..., :3] = np.array([int(BASELINE_COLOURS[0][at : at + 2], 16) / 255 for at in (1, 3, 5)])
         colours[..., 3] = shown
