@@ -206,7 +206,11 @@ def test_what_forecasts_refuses_another_kind(tmp_path):
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("kind: activity", "kind: dance", "pipelines.wrist.kind: no kind 'dance' (known: forecast, activity, mixed)"),
+        (
+            "kind: activity",
+            "kind: dance",
+            "pipelines.wrist.kind: no kind 'dance' (known: forecast, activity, mixed, actigraphy)",
+        ),
         (
             "n_times: 0",
             "n_times: 5",
