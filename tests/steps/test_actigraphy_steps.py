@@ -19,6 +19,7 @@ from foresense.service.weeks import week_preparation
 from foresense.signals import Layout, Recording, Report, SignalError, read_json
 from foresense.signals.weeks import TEST, TRAIN, VALIDATION, open_week_windows
 from foresense.sources import SourceError
+from foresense.steps.actigraphy_service import serve
 from foresense.steps.actigraphy_training import read_arrays
 from foresense.steps.frame import StepRun
 from foresense.steps.person_page import OwnFile, write_page
@@ -95,13 +96,24 @@ def test_everybody_is_judged_and_a_rule_that_is_plain_is_learnt(finished) -> Non
 
 
 def test_files_say_what_the_network_says_and_gates_are_judged(finished) -> None:
-    _, reports = finished
+    layout, reports = finished
     assert set(reports["export"].variants) == {"onnx-float32"}
     assert all(facts["max_abs_error"] < 1e-5 for facts in reports["export"].variants.values())
     facts = reports["benchmark"].variants
     assert {name: one["heavy"] for name, one in facts.items()} == {"onnx-float32": []}
     assert all(one["deterministic"] and abs(one["quality_drop"]) < 1e-9 for one in facts.values())
     assert [(gate.name, gate.passed) for gate in reports["benchmark"].gates] == [("size_mib", True)]
+    served = read_json(layout.of(NAME).reports / "service.json")
+    assert served["n_weeks"] == len(open_week_windows(layout.of(NAME).windows / "weeks").weeks_of(0, TEST))
+    assert served["max_abs_difference"] < 1e-5
+    assert served["p95_latency_ms"] > 0
+
+
+def test_a_service_that_prepares_weeks_in_another_way_stops_the_benchmark(finished) -> None:
+    layout, _ = finished
+    windows = open_week_windows(layout.of(NAME).windows / "weeks")
+    with pytest.raises(ValueError, match=r"the service of onnx-float32 gives features that differ by"):
+        serve(layout.of(NAME).exports / "weeks", "onnx-float32", windows, np.array([0]), np.full((1, 96), 7.0))
 
 
 def test_an_artefact_is_whole_and_a_changed_byte_is_found(finished, tmp_path) -> None:

@@ -64,7 +64,7 @@ def local_session(artefact: Path, scratch: Path, weeks: np.ndarray) -> Work:
         places = {
             "artefact": artefact.resolve(),
             "weeks": scratch / "weeks.npy",
-            "said": scratch / _said(request["file"]),
+            "said": scratch / said_file(request["file"]),
         }
         done = subprocess.run(
             [sys.executable, "-m", "foresense.bench.weeks_worker"],
@@ -110,7 +110,7 @@ def measure_variants(
         facts = work({"mode": "measure", "file": file, **asdict(plan)})
         again = work({"mode": "digest", "file": file, "n_threads": plan.n_threads})
         digest, golden_error = facts.pop("digest"), facts.pop("golden_max_abs_error")
-        features = np.load(scratch / _said(file), allow_pickle=False)
+        features = np.load(scratch / said_file(file), allow_pickle=False)
         if not np.isfinite(features).all():
             raise ValueError(f"{file}: features of {len(features)} weeks are not all finite")
         auroc = asked.auroc(features)
@@ -140,5 +140,6 @@ def _judge(facts: Facts) -> tuple[str, str]:
     return ACCEPTED, f"accepted: AUROC {facts['quality_drop']:.3f} lower, {facts['latency_ms']['p50']:.3g} ms"
 
 
-def _said(file: str) -> str:
+def said_file(file: str) -> str:
+    """Name of the array of what a file says of the weeks."""
     return f"said-{file}.npy"

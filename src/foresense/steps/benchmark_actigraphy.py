@@ -14,13 +14,14 @@ from foresense.bench.limits import judge_gates, require_known
 from foresense.bench.lock import measuring
 from foresense.bench.measure import NOISY_LOAD, Plan
 from foresense.bench.verdict import ACCEPTED, SHIPS
-from foresense.bench.weeks import GATES, Asked, local_session, measure_variants
+from foresense.bench.weeks import GATES, Asked, local_session, measure_variants, said_file
 from foresense.config import ConfigError, read_device
 from foresense.config.actigraphy_pipeline import ActigraphyBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
 from foresense.models.pat_head import head_probabilities
 from foresense.signals import BenchmarkReport, file_sha256, read_json, write_json
 from foresense.signals.weeks import TEST, WeekWindows, open_week_windows
+from foresense.steps.actigraphy_service import serve
 from foresense.steps.frame import StepRun
 from foresense.steps.window_actigraphy import GROUP
 from foresense.training.actigraphy_rivals import LogisticRule
@@ -32,14 +33,16 @@ def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> Ben
 
     What ships is the fastest accepted variant that passes every gate; where none does, the fastest accepted one.
     Accepted means: at most 0.01 of AUROC lost on the people who are held out in the turn that ships, equal outputs in
-    two processes.
+    two processes. What ships is then asked through the service, from raw minutes on: `service.json` tells how long all
+    of these weeks at once took.
 
     Args:
         run: The step that is running.
         config: The plan, the device and the gates.
 
     Raises:
-        ValueError: an unknown gate; an artefact that changed after its export, or that is about other weeks.
+        ValueError: an unknown gate; an artefact that changed after its export, or that is about other weeks; a service
+            that answers something else than the file.
         ConfigError: no such device, or one that is not this machine.
         FileNotFoundError: weeks or artefact are absent; says which command writes them.
         WorkerError: a measuring process failed.
@@ -66,6 +69,7 @@ def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> Ben
         work = local_session(artefact, scratch, asked.weeks)
         reference = float(evaluation["encoder_test"]["auroc"])
         variants = measure_variants(work, scratch, manifest, plan, asked, reference)
+        said = {name: np.load(scratch / said_file(facts["file"])) for name, facts in manifest["variants"].items()}
     ships = _choose(variants, config)
     if ships is not None:
         variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
@@ -73,7 +77,8 @@ def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> Ben
     headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
     tracked: dict[str, float] = {}
     picture = run.paths.reports / "costs.png"
-    picture.unlink(missing_ok=True)  # DVC does not know it: it empties no place before the step
+    for beside in (picture, run.paths.reports / "service.json"):
+        beside.unlink(missing_ok=True)  # DVC does not know them: it empties no place before the step
     if ships is not None:
         facts = variants[ships]
         headline |= {f"latency_ms_{name}": round(facts["latency_ms"][name], 3) for name in ("p50", "p95")}
@@ -82,6 +87,10 @@ def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> Ben
         tracked = {f"benchmark/{name}": float(value) for name, value in headline.items() if name != "ships"}
         costs = [StageCost(name, one["latency_ms"]["p50"], one["latency_ms"]["p95"]) for name, one in variants.items()]
         plot_costs(picture, f"{run.pipeline}: one week to its features, each variant; {ships} ships", costs)
+        rows = windows.weeks_of(int(evaluation["turn"]), TEST)
+        served = serve(artefact, ships, windows, rows, said[ships])
+        write_json(run.paths.reports / "service.json", served.to_json())
+        headline["service_p95_latency_ms"] = round(served.p95_latency_ms, 3)
     write_json(run.paths.reports / "metrics_edge.json", headline)
     return run.finish(
         BenchmarkReport,
