@@ -1,5 +1,7 @@
 """From probabilities of weeks to what is said of people, and who deals them into groups."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from foresense.config.actigraphy_pipeline import ActigraphyWindowConfig
+from foresense.evaluate.binary import compare_repeated, judge_binary, judge_repeated
 from foresense.signals import SignalError
 from foresense.signals.weeks import TEST, TRAIN, VALIDATION, WeekWindows
-from foresense.steps.actigraphy_scores import differences, is_surely_ahead, judge, said_of
+from foresense.steps.actigraphy_scores import dealings_of, differences, is_surely_ahead, judge, said_of
 from foresense.steps.window_actigraphy import deal
 
 
@@ -68,8 +71,8 @@ def test_a_person_gets_the_mean_of_the_weeks_and_ranks_stay_in_their_turn() -> N
     first = np.array([0.1, 0.3, 0.4, 0.6, 0.0, 0.0, 1.0, 1.0])
     second = np.array([0.9, 0.9, 0.8, 0.8, 0.90, 0.94, 0.97, 0.99])
     said = said_of(windows, [first, second])
-    np.testing.assert_allclose(said.held_out, [0.2, 0.5, 0.92, 0.98])
-    np.testing.assert_allclose(said.ranks, [0.25, 0.75, 0.25, 0.75])
+    np.testing.assert_allclose(said.held_out, [[0.2, 0.5, 0.92, 0.98]])
+    np.testing.assert_allclose(said.ranks, [[0.25, 0.75, 0.25, 0.75]])
     assert said.chosen_by == (1.0, 0.0)
     assert said.by_turn == (1.0, 1.0)
     scores = judge(windows, said)
@@ -85,7 +88,7 @@ def test_who_was_never_held_out_is_not_judged_and_areas_are_scikit_learns() -> N
     windows = windows_of(labels, roles, n_weeks=1)
     weeks = rng.uniform(size=40)
     said = said_of(windows, [weeks])
-    assert np.isnan(said.held_out[25:]).all()
+    np.testing.assert_array_equal(said.people, np.arange(25))
     assert judge(windows, said).metrics["auroc"] == pytest.approx(roc_auc_score(labels[:25], weeks[:25]), abs=1e-12)
     assert said.chosen_by[0] == pytest.approx(roc_auc_score(labels[25:35], weeks[25:35]), abs=1e-12)
 
@@ -104,3 +107,44 @@ def test_ahead_is_said_only_where_chance_does_not_do() -> None:
     found = differences(windows, one, other)["auroc"]
     assert found.value == pytest.approx(one.by_turn[0] - other.by_turn[0])
     assert found.interval[0] > 0
+
+
+def test_dealings_are_averaged_and_do_not_vote() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1])
+    roles = np.array([[TEST] * 6, [TEST] * 6], np.int8)
+    right, wrong = np.array([0.1, 0.9, 0.2, 0.8, 0.3, 0.7]), np.array([0.45, 0.40, 0.46, 0.41, 0.47, 0.42])
+    assert dealings_of(roles) == [0, 1]
+    with_roles = windows_of(labels, np.concatenate([roles, np.full((1, 6), VALIDATION, np.int8)]), n_weeks=1)
+    assert dealings_of(with_roles.roles) == [0, 1, 2]
+    held = np.stack([right, wrong])
+    found = judge_repeated(labels, held, threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
+    assert found.metrics["auroc"] == pytest.approx((1.0 + 0.0) / 2)  # their mean would be right about everybody
+    one = judge_repeated(labels, held[:1], threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
+    assert one == judge_binary(labels, right, threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
+    gained = compare_repeated(labels, held[:1], held, threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
+    assert gained["auroc"].value == pytest.approx(0.5)
+
+
+def test_a_dealing_that_was_broken_off_is_left_out() -> None:
+    labels = np.tile([0, 1], 9)
+    roles = deal(labels, config_of(3, 2))
+    windows = windows_of(labels, roles, n_weeks=1)
+    weeks = np.random.default_rng(0).uniform(size=18)
+    assert said_of(windows, [weeks] * 5).held_out.shape == (1, 18)
+    assert said_of(windows, [weeks] * 6).held_out.shape == (2, 18)
+    assert said_of(windows, [weeks] * 2).held_out.shape == (1, 12)
+
+
+def test_one_number_for_everybody_ranks_nobody_however_many_weeks() -> None:
+    labels = np.tile([0, 1], 20)
+    roles = deal(labels, config_of(5, 1))
+    owners = np.repeat(np.arange(40), np.arange(40) % 7 + 1)
+    base = windows_of(labels, roles, n_weeks=1)
+    windows = replace(
+        base,
+        owners=owners,
+        values=np.zeros((len(owners), 10_080), np.float32),
+        first_days=np.zeros(len(owners), np.int64),
+    )
+    said = said_of(windows, [np.full(len(owners), share) for share in (0.41, 0.43, 1 / 3, 0.1, 0.7)])
+    assert judge(windows, said).metrics["auroc"] == 0.5

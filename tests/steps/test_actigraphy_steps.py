@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from foresense.config import STEPS
 from foresense.config.actigraphy_service import ActigraphyServiceConfig
 from foresense.export.weeks_artefact import made_up_weeks
+from foresense.export.weeks_label import probability_of, readout_of
+from foresense.models.logistic_rule import LogisticRule, turned
 from foresense.registry.weights import fetch_weights, read_lock, read_weights
 from foresense.service import service_from_artefact
 from foresense.service.weeks import week_preparation
@@ -194,9 +197,55 @@ def test_other_weights_than_were_evaluated_are_not_exported(finished, tmp_path) 
     shutil.copytree(layout.root, root, symlinks=True)
     model = root / "models" / NAME / "weeks"
     evaluation = json.loads((model / "evaluation.json").read_text())
-    (model / "evaluation.json").write_text(json.dumps(evaluation | {"model_sha256": "0" * 64}))
-    with pytest.raises(ValueError, match=r"evaluation.json is about weights 000000000000"):
+    files = evaluation["files"] | {"model.safetensors": "0" * 64}
+    (model / "evaluation.json").write_text(json.dumps(evaluation | {"files": files}))
+    with pytest.raises(ValueError, match=r"model.safetensors: SHA-256 is \w{12}, evaluation.json says 000000000000"):
         run_step(StepRun("export", NAME, Layout(Path(root), Path(root))), config_of())
+
+
+def test_a_model_of_other_weeks_is_not_exported_and_metrics_of_others_are_not_taken(finished, tmp_path) -> None:
+    layout, _ = finished
+    root = tmp_path / "copy"
+    shutil.copytree(layout.root, root, symlinks=True)
+    other = Layout(root, root)
+    rules = root / "data" / "windows" / NAME / "weeks" / "rules.json"
+    rules.write_text(rules.read_text().replace("90", "91"))
+    with pytest.raises(ValueError, match=r"learnt from the weeks \w{12}, there are \w{12} now; run `foresense train"):
+        run_step(StepRun("export", NAME, other), config_of())
+    with pytest.raises(
+        SignalError, match=r"metrics of the weeks \w{12}, there are \w{12} now; run `foresense features"
+    ):
+        run_step(StepRun("train", NAME, other), config_of())
+
+
+def test_a_probability_is_what_the_classifier_that_ships_makes_of_metrics_or_features(finished, tmp_path) -> None:
+    layout, _ = finished
+    paths = layout.of(NAME)
+    windows = open_week_windows(paths.windows / "weeks")
+    table = pd.read_parquet(paths.features / "features.parquet").drop(columns="week")
+    metrics = {name: table[name].to_numpy() for name in table}
+    artefact = paths.exports / "weeks"
+    rule = LogisticRule.from_json(read_json(artefact / "classifier.json")["rule"])
+    said = probability_of(artefact)(np.zeros((len(table), 96)), metrics)
+    names, inputs = turned(list(metrics), np.stack(list(metrics.values()), axis=1))
+    assert names == rule.names
+    np.testing.assert_allclose(said, rule.probabilities(inputs))
+    held_out = windows.weeks_of(0, TEST)
+    area = roc_auc_score(windows.week_labels[held_out], said[held_out])  # one week each
+    assert area == pytest.approx(read_json(artefact / "evaluation.json")["test"]["auroc"])
+    with pytest.raises(ValueError, match=r"metrics \['mesor'\] are missing"):
+        probability_of(artefact)(np.zeros((1, 96)), {name: one[:1] for name, one in metrics.items() if name != "mesor"})
+    other = tmp_path / "other"
+    shutil.copytree(artefact, other)
+    features = np.random.default_rng(0).normal(size=(3, 96))
+    (other / "classifier.json").write_text(json.dumps({"name": "probe", "looks_at": "pat", "label": "condition"}))
+    np.testing.assert_allclose(probability_of(other)(features, {}), readout_of(other)(features))
+    pat = rule.to_json() | {"names": [f"pat_{n}" for n in range(96)], "fill": [0.0] * 96, "mean": [0.0] * 96}
+    pat |= {"deviation": [1.0] * 96, "weights": [1.0] + [0.0] * 95, "bias": 0.0}
+    (other / "classifier.json").write_text(json.dumps({"name": "pat_logistic", "looks_at": "pat", "rule": pat}))
+    np.testing.assert_allclose(probability_of(other)(features, {}), 1 / (1 + np.exp(-features[:, 0])))
+    (other / "head.npz").unlink()
+    np.testing.assert_allclose(readout_of(other)(features), 1 / (1 + np.exp(-features[:, 0])))
 
 
 def test_published_weights_are_begun_with_when_they_are_the_pinned_ones(finished, tmp_path) -> None:
@@ -215,6 +264,7 @@ def test_published_weights_are_begun_with_when_they_are_the_pinned_ones(finished
     for name, values in read_weights("PAT-S_29k", root / "models" / "pat", lock).arrays.items():
         np.testing.assert_array_equal(read_arrays(model / "model.safetensors")[name], values)
     credit = json.loads((model / "evaluation.json").read_text())["attribution"]
+    assert "the encoder is unchanged" in credit
     assert "CC BY 4.0" in credit
     assert "2411.15240" in credit
     other = config_of(
@@ -255,12 +305,13 @@ def test_a_page_of_a_file_of_ones_own_and_what_is_wrong_with_one(finished, tmp_p
     text = write_page(layout, NAME, "me", tmp_path / "me.html", own=own, with_attention=False).read_text()
     assert "Rest and activity: me" in text
     assert "Europe/Berlin" in text
-    assert "looked at" not in text
+    assert "looked at most" not in text
     for wrong, message in (
         (
             table.rename(columns={"activity": "counts"}),
             r"mine.csv: no column \['activity'\], found \['time', 'counts'\]",
         ),
+        (table[:1], r"1 row\(s\), expected minutes of at least four days"),
         (table.drop(index=5), r"rows are 60 s, 120 s apart; expected one row for each epoch"),
         (table.assign(activity=-1), r"mine.csv:2: activity is -1, expected at least 0 or nothing; \d+ such row"),
     ):

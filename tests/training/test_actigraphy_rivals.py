@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from foresense.training.actigraphy_rivals import (
-    PENALTIES,
-    LogisticRule,
-    RivalError,
-    fit_boosting,
-    fit_logistic,
-    turned,
-)
+from foresense.models.logistic_rule import LogisticRule, RuleError, turned
+from foresense.training.actigraphy_rivals import PENALTIES, RivalError, equal_people, fit_boosting, fit_logistic
 
 
 def people(n_people: int = 40, n_weeks: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,8 +28,7 @@ def test_a_rule_is_what_scikit_learn_fits_on_the_same_standardised_inputs() -> N
     assert penalty in PENALTIES
     known = np.where(np.isnan(inputs), np.nanmedian(inputs, axis=0), inputs)
     scaled = (known - known.mean(axis=0)) / known.std(axis=0)
-    theirs = LogisticRegression(C=penalty, class_weight="balanced", max_iter=2000)
-    theirs.fit(scaled, labels, sample_weight=np.full(len(labels), 0.5))  # two weeks each
+    theirs = LogisticRegression(C=penalty, max_iter=2000).fit(scaled, labels)  # as many weeks and people of each label
     np.testing.assert_allclose(rule.probabilities(inputs), theirs.predict_proba(scaled)[:, 1], atol=1e-12)
 
 
@@ -44,7 +37,7 @@ def test_a_rule_survives_json_and_refuses_what_is_none() -> None:
     rule, _ = fit_logistic(("a", "b", "c"), inputs, labels, owners, seed=0)
     again = LogisticRule.from_json(rule.to_json())
     np.testing.assert_array_equal(again.probabilities(inputs), rule.probabilities(inputs))
-    with pytest.raises(RivalError, match=r"a logistic rule of 3 inputs has .*'weights': 2.*train it again"):
+    with pytest.raises(RuleError, match=r"a logistic rule of 3 inputs has .*'weights': 2.*train it again"):
         LogisticRule.from_json({**rule.to_json(), "weights": [1.0, 2.0]})
 
 
@@ -65,6 +58,14 @@ def test_people_weigh_the_same_however_many_weeks_they_have() -> None:
     many, _ = fit_logistic(("a", "b", "c"), inputs[rows], labels[rows], owners[rows], seed=0)
     few, _ = fit_logistic(("a", "b", "c"), inputs[rows], labels[rows], np.arange(len(rows)), seed=0)
     assert abs(many.bias - one.bias) < abs(few.bias - one.bias)
+
+
+def test_people_count_alike_and_so_do_both_labels() -> None:
+    owners = np.array([0, 0, 0, 1, 2, 2])
+    labels = np.array([1, 1, 1, 0, 0, 0])
+    weights = equal_people(labels, owners)
+    np.testing.assert_allclose(np.bincount(owners, weights=weights), [3.0, 1.5, 1.5])
+    assert weights.mean() == pytest.approx(1.0)
 
 
 def test_trees_rank_people_that_they_have_not_seen() -> None:

@@ -132,7 +132,10 @@ def measure_variants(
 def _judge(facts: Facts) -> tuple[str, str]:
     reasons = []
     if not facts["quality_drop"] <= MAX_QUALITY_DROP:
-        reasons.append(f"AUROC {facts['quality_drop']:.3f} lower, at most {MAX_QUALITY_DROP:g}")
+        reasons.append(
+            f"AUROC {facts['quality_drop']:.3f} lower, at most {MAX_QUALITY_DROP:g} (of {facts['quality']['n_people']} "
+            "people: a single pair that swaps is more)"
+        )
     if not facts["deterministic"]:
         reasons.append("two processes gave different outputs for the same inputs")
     if reasons:

@@ -9,8 +9,8 @@ from foresense.config.actigraphy_model import PatFineTuningConfig, PatPretrainin
 from foresense.config.pipeline import BenchmarkConfig
 from foresense.config.section import Section
 
-#: Sizes that a candidate can have; `config.pat` says what they are.
-PatName = Literal["S", "M", "L", "Huge", "conv-S", "conv-M", "conv-L", "conv-Huge"]
+#: Sizes that a candidate can have; `config.pat` says what they are. Those with a convolution cannot leave.
+PatName = Literal["S", "M", "L", "Huge"]
 
 
 class ActigraphyWindowConfig(Section):
@@ -63,7 +63,7 @@ class ActigraphyCandidateConfig(Section):
 
 
 class ActigraphyTrainConfig(Section):
-    """Section `train`: candidates and rivals; whatever is surely best on validation ships, else a rival."""
+    """Section `train`: candidates and rivals; a network ships where it is ahead by more than chance, else a rival."""
 
     candidates: dict[str, ActigraphyCandidateConfig] = Field(min_length=1)
     turns: PositiveInt | Literal["all"] = "all"  # of `n_folds` x `n_repeats`; the first one's model ships
@@ -84,7 +84,7 @@ class ActigraphyBenchmarkConfig(BenchmarkConfig):
 
 
 class ActigraphyConfig(Section):
-    """A pipeline with `kind: actigraphy`: a week of minutes in, features, clinical metrics and a probability out."""
+    """A pipeline with `kind: actigraphy`: a week of minutes in; features, clinical metrics, a probability out."""
 
     kind: Literal["actigraphy"]
     description: str

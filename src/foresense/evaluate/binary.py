@@ -6,7 +6,7 @@ two samples, each drawn by itself). What a resample says depends only on how oft
 all resamples are judged at once from one sorted order of the scores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -142,6 +142,83 @@ def compare_binary(
     }
 
 
+def judge_repeated(
+    truth: np.ndarray,
+    scores: np.ndarray,
+    *,
+    threshold: float,
+    rng: np.random.Generator,
+    n_resamples: int = N_RESAMPLES,
+    level: float = LEVEL,
+) -> BinaryScores:
+    """As `judge_binary`, of several sets of scores of the same recordings: each metric is the mean over the sets.
+
+    So it is that of one model on average, and not of several models that vote. A resample holds the same recordings in
+    every set.
+
+    Args:
+        truth: (n,), 0 or 1.
+        scores: (k, n), probabilities of class 1.
+        threshold: From which score on to say yes.
+        rng: Draws the recordings.
+        n_resamples: How many sets of recordings are drawn.
+        level: Share of the resampled values inside an interval.
+
+    Raises:
+        BinaryError: as `judge_binary`.
+    """
+    is_positive = _checked_truth(truth)
+    sets = [_Ranked.of(is_positive, one, threshold) for one in scores]
+    values = _mean_metrics(sets, np.ones((1, len(is_positive))))
+    drawn = [_mean_metrics(sets, weights) for weights in _resamples(is_positive, rng, n_resamples)]
+    return BinaryScores(
+        n=len(is_positive),
+        n_positive=int(is_positive.sum()),
+        prevalence=float(is_positive.mean()),
+        metrics={name: float(values[name][0]) for name in BINARY_METRICS},
+        intervals={name: _interval(np.concatenate([one[name] for one in drawn]), level) for name in BINARY_METRICS},
+    )
+
+
+def compare_repeated(
+    truth: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    threshold: float,
+    rng: np.random.Generator,
+    n_resamples: int = N_RESAMPLES,
+    level: float = LEVEL,
+) -> dict[str, Difference]:
+    """Name in BINARY_METRICS -> `judge_repeated` of the first minus that of the second, with the paired interval.
+
+    Args:
+        truth: (n,), 0 or 1.
+        first: (k, n), probabilities of class 1.
+        second: (j, n), other probabilities for the same recordings.
+        threshold: From which score on to say yes.
+        rng: Draws the recordings, the same for both.
+        n_resamples: How many sets of recordings are drawn.
+        level: Share of the resampled differences inside an interval.
+
+    Raises:
+        BinaryError: as `judge_binary`.
+    """
+    is_positive = _checked_truth(truth)
+    one, other = ([_Ranked.of(is_positive, row, threshold) for row in scores] for scores in (first, second))
+
+    def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
+        mine, theirs = _mean_metrics(one, weights), _mean_metrics(other, weights)
+        return {name: mine[name] - theirs[name] for name in BINARY_METRICS}
+
+    values = differences(np.ones((1, len(is_positive))))
+    drawn = [differences(weights) for weights in _resamples(is_positive, rng, n_resamples)]
+    return {
+        name: Difference(float(values[name][0]), _interval(np.concatenate([part[name] for part in drawn]), level))
+        for name in BINARY_METRICS
+    }
+
+
 def best_threshold(truth: np.ndarray, scores: np.ndarray) -> float:
     """The score from which on saying yes gives the highest F1; of several, the highest: the fewest false alarms.
 
@@ -213,6 +290,12 @@ class _Ranked:
             "specificity": 1 - false_yes / n_negative,
             "f1": 2 * found_yes / (found_yes + false_yes + n_positive),
         }
+
+
+def _mean_metrics(sets: Sequence[_Ranked], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Each metric of each resample, mean over the sets: (r, n) to (r,)."""
+    found = [one.metrics(weights) for one in sets]
+    return {name: np.mean([one[name] for one in found], axis=0) for name in BINARY_METRICS}
 
 
 def _resamples(is_positive: np.ndarray, rng: np.random.Generator, n_resamples: int) -> Iterator[np.ndarray]:

@@ -14,11 +14,12 @@ import numpy as np
 from foresense.config.pat import PatSize
 from foresense.export import pat_runtime
 from foresense.export.artefact import BuiltArtefact
-from foresense.export.pat import OUTPUT, feature_source
+from foresense.export.pat import OUTPUT, agreed_source, keras_difference
 from foresense.export.pat_runtime import open_features
 from foresense.export.proof import ExportError, Proven, convert_all, versions
 from foresense.export.verify import SEAL
-from foresense.models.pat import INPUT
+from foresense.export.weeks_label import HEAD
+from foresense.models.pat import INPUT, build_encoder, load
 from foresense.signals import file_sha256, write_bytes, write_json
 from foresense.signals.actigraphy import MINUTES_PER_DAY, MINUTES_PER_WEEK
 from foresense.windows.minute_scaler import MinuteScaler
@@ -96,14 +97,18 @@ def build_weeks_artefact(
     activity = made_up_weeks(n_golden, origin.scaler)
     weekdays = np.zeros(n_golden, np.int64)
     golden = origin.scaler.scale(activity, weekdays, origin.scaler.unit).values
-    source = feature_source(size, encoder, np.concatenate([golden, weeks]), scratch)
+    network = build_encoder(size)
+    load(network, size, encoder)
+    source = agreed_source(size, network, np.concatenate([golden, weeks]), scratch)
+    keras_error = keras_difference(network, source)
     proven = convert_all(folder, source, variants, open_features, what=origin.pipeline)
     for variant, facts in proven.facts.items():
+        facts["max_abs_error"] += keras_error  # of the folded network: so far can a file be from Keras' at most
         if variant.endswith("-float32"):
             if facts["max_abs_error"] > TOLERANCE:
                 raise ExportError(
-                    f"{variant} differs from the network by {facts['max_abs_error']:.3g} on {len(weeks)} weeks; at "
-                    f"most {TOLERANCE:g} is rounding"
+                    f"{variant} differs from Keras' network by up to {facts['max_abs_error']:.3g} on "
+                    f"{len(source.reference)} weeks; at most {TOLERANCE:g} is rounding"
                 )
             facts["tolerance"] = TOLERANCE
     said = {variant: outputs[:n_golden] for variant, outputs in proven.outputs.items()}
@@ -115,12 +120,13 @@ def build_weeks_artefact(
     write_json(folder / "evaluation.json", origin.evaluation)
     if origin.head:
         np.savez(
-            folder / "head.npz",
+            folder / HEAD,
             allow_pickle=False,
             **{name.replace("/", "."): one for name, one in origin.head.items()},
         )
     write_bytes(folder / "pat_runtime.py", Path(pat_runtime.__file__).read_bytes())
-    manifest = _manifest(origin, len(weeks) + n_golden, proven)
+    manifest = _manifest(origin, len(source.reference), proven)
+    manifest["agreement"]["keras_max_abs_error"] = keras_error
     manifest["golden"] = {"file": "golden.npz", "n": n_golden}
     write_bytes(folder / "README.md", _readme(manifest).encode())
     manifest["files"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
@@ -163,20 +169,29 @@ def _readme(manifest: Mapping[str, Any]) -> str:
         f"# {manifest['pipeline']}: features of a week of minutes",
         "",
         "**Not a medical device.** 10,080 minutes of activity from a local midnight on go in, 96 features come out.",
-        f"`classifier.json` makes a probability of '{manifest['label']}' of a week, which is no diagnosis:",
-        "`evaluation.json` says how often it is right.",
         "",
         "```python",
         "import asyncio",
         "from pathlib import Path",
         "",
+        "import numpy as np",
+        "",
+        "from foresense.export.weeks_label import probability_of",
         "from foresense.service import service_from_artefact, week_preparation",
         "",
         "",
         "async def main(recording):",
         '    async with service_from_artefact(Path("."), read_preparation=week_preparation) as service:',
-        "        return await service.extract_features(recording)",
+        "        return await service.analyse(recording)",
+        "",
+        "",
+        "found = asyncio.run(main(recording))",
+        "metrics = {name: np.array([one.value]) for name, one in found.week.metrics.items()}",
+        'probability_of(Path("."))(np.array([found.features["raw_features"]]), metrics)',
         "```",
+        "",
+        f"The last line is the probability of '{manifest['label']}' by `classifier.json`. It is no diagnosis:",
+        "`evaluation.json` says how often it is right.",
         "",
         f"Served is the first variant, {first}, unless another is asked for. `scaler.safetensors` is the reference of",
         "the training people: mean and deviation of each minute of the week, for one counter on one place of the body;",

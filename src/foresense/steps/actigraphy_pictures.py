@@ -11,18 +11,16 @@ from scipy.stats import rankdata
 from foresense.evaluate.actigraphy import METRICS as DEFINITIONS
 from foresense.evaluate.plots import BASELINE_COLOURS, GREY, MODEL_COLOUR, save_figure
 from foresense.signals.weeks import WeekWindows
-from foresense.steps.actigraphy_scores import CHOOSES
+from foresense.steps.actigraphy_scores import CHOOSES, CHOSEN, NETWORK
 from foresense.steps.mixed_pictures import curves_of
 
 if TYPE_CHECKING:
     from foresense.steps.train_actigraphy import Judged
 
-_CHOICES = ("chosen", "best network")
-
 
 def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
     """AUROC of every candidate and rival over the people who were held out, with its interval; the best on top."""
-    names = [name for name in judged.said if name not in _CHOICES]
+    names = [name for name in judged.said if name not in (CHOSEN, NETWORK)]
     names.sort(key=lambda name: judged.scores[name].metrics[CHOOSES])
     figure = Figure(figsize=(8, 0.4 * len(names) + 1.5), layout="constrained")
     axes = figure.subplots()
@@ -37,7 +35,7 @@ def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
     labels = [f"{name} (ships)" if name == judged.choices[0] else name for name in names]
     axes.set_yticks(np.arange(len(names)), labels, fontsize=8)
     axes.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
-    n_people = int((~np.isnan(judged.said["chosen"].held_out)).sum())
+    n_people = len(judged.said[CHOSEN].people)
     axes.set_xlabel("AUROC (higher is better), 95 % interval by person; dashed: chance")
     axes.set_title(f"{pipeline}: networks (blue) and rivals (orange) on {n_people} people held out", fontsize=10)
     axes.grid(alpha=0.3, axis="x")
@@ -47,13 +45,13 @@ def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
 
 
 def draw_roc(path: Path, pipeline: str, judged: "Judged") -> None:
-    """ROC of the best network and the best rival: people ranked within their turn, mean over the dealings."""
+    """ROC of the best network and the best rival: people ranked within their turn, those of all dealings together."""
     figure = Figure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.subplots()
-    for colour, name in ((MODEL_COLOUR, "best network"), (BASELINE_COLOURS[0], judged.rival)):
-        known = ~np.isnan(judged.said[name].ranks)
-        truth = judged.windows.labels[known].astype(bool)
-        false, hits, _ = curves_of(truth, judged.said[name].ranks[known])
+    for colour, name in ((MODEL_COLOUR, NETWORK), (BASELINE_COLOURS[0], judged.rival)):
+        said = judged.said[name]
+        truth = np.tile(judged.windows.labels[said.people], len(said.ranks)).astype(bool)
+        false, hits, _ = curves_of(truth, said.ranks.ravel())
         low, high = judged.scores[name].intervals[CHOOSES]
         area = judged.scores[name].metrics[CHOOSES]
         label = f"{name}: {area:.3f} [{low:.3f}, {high:.3f}]"

@@ -11,7 +11,7 @@ import numpy as np
 from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
 from foresense.signals import Gate, TrainReport, write_bytes, write_json
 from foresense.steps.actigraphy_pictures import draw_everyone, draw_metrics, draw_roc
-from foresense.steps.actigraphy_scores import CHOOSES, METRICS
+from foresense.steps.actigraphy_scores import CHOOSES, CHOSEN, METRICS, NETWORK
 from foresense.steps.frame import StepRun
 from foresense.steps.window_actigraphy import GROUP
 
@@ -24,7 +24,6 @@ _WORDS = {
     "not sure": "is NOT SURELY AHEAD of the best rival",
     "behind": "is BEHIND the best rival",
 }
-_CHOSEN, _NETWORK = "chosen", "best network"
 
 
 def actigraphy_report(
@@ -53,7 +52,7 @@ def actigraphy_report(
         **provenance: Fields of the report's header.
     """
     scores, plots = judged.scores, run.paths.reports / "plots"
-    headline = {"test": _CHOSEN, "best_network": _NETWORK, "best_rival": judged.rival}
+    headline = {"test": CHOSEN, "best_network": NETWORK, "best_rival": judged.rival}
     write_json(
         run.paths.reports / "metrics.json",
         {f"{key}_{name}": round(scores[who].metrics[name], 6) for key, who in headline.items() for name in METRICS[:3]},
@@ -68,14 +67,14 @@ def actigraphy_report(
     write_json(
         plots / "difference.json",
         {
-            "first": _NETWORK,
+            "first": NETWORK,
             "second": judged.rival,
             "verdict": judged.verdict,
             **{name: {"value": one.value, "interval": list(one.interval)} for name, one in judged.difference.items()},
         },
     )
     step_ms = [ms for found in trained.values() for one in found for ms in one.fit.step_ms]
-    n_judged = int((~np.isnan(judged.said[_CHOSEN].held_out)).sum())
+    n_judged = len(judged.said[CHOSEN].people)
     return run.finish(
         TrainReport,
         **provenance,
@@ -89,8 +88,8 @@ def actigraphy_report(
             "model_sha256": evaluation["model_sha256"],
         },
         windows={**evaluation["windows"], "people_judged": n_judged},
-        test=scores[_CHOSEN].metrics,
-        interval={name: list(bounds) for name, bounds in scores[_CHOSEN].intervals.items()},
+        test=scores[CHOSEN].metrics,
+        interval={name: list(bounds) for name, bounds in scores[CHOSEN].intervals.items()},
         baselines={name: scores[name].metrics for name in judged.rivals},
         per_channel={},
         timing={
@@ -122,16 +121,17 @@ def actigraphy_report(
 
 def _conclusion(pipeline: str, judged: "Judged", n_judged: int) -> str:
     """In one breath: who was held out, the comparison, and what ships and why."""
-    chosen, network, rival = (judged.scores[name] for name in (_CHOSEN, _NETWORK, judged.rival))
+    chosen, network, rival = (judged.scores[name] for name in (CHOSEN, NETWORK, judged.rival))
     (low, high), difference = chosen.intervals[CHOOSES], judged.difference[CHOOSES]
-    ships = judged.choices[0]
+    ships, n_dealings = judged.choices[0], len(judged.said[CHOSEN].held_out)
     why = (
-        "a network, surely ahead on the people who choose"
+        "a network, ahead of every rival on the people who choose by more than chance"
         if ships not in judged.rivals
-        else "A RIVAL: on the people who choose no network is surely ahead of it"
+        else "A RIVAL: on the people who choose no network is ahead of it by more than chance"
     )
     return (
-        f"{pipeline}: AUROC {chosen.metrics[CHOOSES]:.3f} [{low:.3f}, {high:.3f}] on {n_judged} people held out. The "
+        f"{pipeline}: AUROC {chosen.metrics[CHOOSES]:.3f} [{low:.3f}, {high:.3f}] on {n_judged} people held out "
+        f"(mean of {n_dealings} dealing(s)). The "
         f"best network {_WORDS[judged.verdict]}, {judged.rival}: {network.metrics[CHOOSES]:.3f} against "
         f"{rival.metrics[CHOOSES]:.3f}, difference {difference.value:+.3f} [{difference.interval[0]:+.3f}, "
         f"{difference.interval[1]:+.3f}]. Ships: {ships}, {why}."

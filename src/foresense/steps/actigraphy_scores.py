@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from foresense.evaluate.binary import compare_binary, judge_binary
+from foresense.evaluate.binary import compare_binary, compare_repeated, judge_binary, judge_repeated
 from foresense.evaluate.classification import Difference, Interval
 from foresense.signals.weeks import TEST, VALIDATION, WeekWindows
 
@@ -15,8 +15,10 @@ METRICS = ("auroc", "auprc", "brier", "sensitivity", "specificity")
 #: Metrics that look at the order of probabilities alone.
 RANKING = ("auroc", "auprc")
 CHOOSES = "auroc"
-#: Yes from here on: classes weigh the same in every training.
+#: Yes from here on: labels weigh the same in every training.
 THRESHOLD = 0.5
+#: What is judged beside candidates and rivals: in each turn what would ship, and the best network.
+CHOSEN, NETWORK = "chosen", "best network"
 SEED_OF_INTERVALS = 20_261_122  # of every bootstrap: intervals are a function of the predictions alone
 
 
@@ -27,14 +29,16 @@ class Said:
     Attributes:
         validation: For each turn, (k,): probability of each person who chooses, mean of the person's weeks.
         chosen_by: For each turn, the AUROC of these.
-        held_out: (n_people,): mean probability over the turns that hold a person out; NaN where none does.
-        ranks: (n_people,): likewise of the rank among the people of the turn, 0 .. 1: turns have a model each, whose
+        people: (k,): rows of the people who were held out in every dealing that is judged.
+        held_out: (n_dealings, k): probability of each of them, of the one turn that held the person out.
+        ranks: (n_dealings, k): likewise the rank among all people of the turn, 0 .. 1: turns have a model each, whose
             probabilities are not on one scale.
         by_turn: For each turn, AUROC of the people who are held out.
     """
 
     validation: tuple[np.ndarray, ...]
     chosen_by: tuple[float, ...]
+    people: np.ndarray
     held_out: np.ndarray
     ranks: np.ndarray
     by_turn: tuple[float, ...]
@@ -42,29 +46,44 @@ class Said:
 
 @dataclass(frozen=True)
 class Scores:
-    """Metrics over the people who were held out, with 95 % intervals by person."""
+    """Metrics over the people who were held out, of one model on average, with 95 % intervals by person."""
 
     metrics: dict[str, float]
     intervals: dict[str, Interval]
 
 
 def said_of(windows: WeekWindows, by_turn: Sequence[np.ndarray]) -> Said:
-    """Of probabilities (n_weeks,) for each turn to what is said of people."""
+    """Of probabilities (n_weeks,) for each turn to what is said of people.
+
+    A dealing that was broken off is left out, unless there is no whole one.
+    """
     turns = range(len(by_turn))
     validation = tuple(of_people(windows, by_turn[turn], turn, VALIDATION) for turn in turns)
     test = [of_people(windows, by_turn[turn], turn, TEST) for turn in turns]
-    held, ranks = (np.full((len(by_turn), len(windows.people)), np.nan) for _ in range(2))
+    dealings = dealings_of(windows.roles)
+    held, ranks = (np.full((max(dealings) + 1, len(windows.people)), np.nan) for _ in range(2))
     for turn in turns:
         people = windows.people_of(turn, TEST)
-        held[turn, people] = test[turn]
-        ranks[turn, people] = (rankdata(test[turn]) - 0.5) / len(people)
+        held[dealings[turn], people] = test[turn]
+        ranks[dealings[turn], people] = (rankdata(test[turn]) - 0.5) / len(people)
+    known = ~np.isnan(held)
+    whole = known.all(axis=1)
+    judged = whole if whole.any() else np.arange(len(held)) == 0
+    everybody = np.flatnonzero(known[judged].all(axis=0))
     return Said(
         validation=validation,
         chosen_by=tuple(_auroc(windows, validation[turn], turn, VALIDATION) for turn in turns),
-        held_out=_mean(held),
-        ranks=_mean(ranks),
+        people=everybody,
+        held_out=held[judged][:, everybody],
+        ranks=ranks[judged][:, everybody],
         by_turn=tuple(_auroc(windows, test[turn], turn, TEST) for turn in turns),
     )
+
+
+def dealings_of(roles: np.ndarray) -> list[int]:
+    """(n_turns, n_people) roles to the number of each turn's dealing: how often everybody was held out before."""
+    before = (roles == TEST).cumsum(axis=0) - (roles == TEST)
+    return [int(row.min()) for row in before]
 
 
 def turn_by_turn(windows: WeekWindows, said: Mapping[str, Sequence[np.ndarray]], names: Sequence[str]) -> Said:
@@ -73,18 +92,21 @@ def turn_by_turn(windows: WeekWindows, said: Mapping[str, Sequence[np.ndarray]],
 
 
 def of_people(windows: WeekWindows, of_weeks: np.ndarray, turn: int, role: int) -> np.ndarray:
-    """(k,): mean over the weeks of each person with a role, people in rising order."""
+    """(k,): mean over the weeks of each person with a role, people in rising order.
+
+    Rounded to 12 digits: the mean of equal numbers is equal then, however many weeks there are.
+    """
     sums = np.bincount(windows.owners, weights=of_weeks, minlength=len(windows.people))
     people = windows.people_of(turn, role)
-    return np.asarray((sums / np.bincount(windows.owners, minlength=len(windows.people)))[people])
+    means = sums / np.bincount(windows.owners, minlength=len(windows.people))
+    return np.asarray(means[people].round(12))
 
 
 def judge(windows: WeekWindows, said: Said) -> Scores:
-    """Every metric over the people who were held out at least once."""
-    known = ~np.isnan(said.held_out)
-    truth = windows.labels[known]
-    whole = judge_binary(truth, said.held_out[known], threshold=THRESHOLD, rng=_rng())
-    ranking = judge_binary(truth, said.ranks[known], threshold=THRESHOLD, rng=_rng())
+    """Every metric over the people who were held out, mean over the dealings."""
+    truth = windows.labels[said.people]
+    whole = judge_repeated(truth, said.held_out, threshold=THRESHOLD, rng=_rng())
+    ranking = judge_repeated(truth, said.ranks, threshold=THRESHOLD, rng=_rng())
     return Scores(
         {name: (ranking if name in RANKING else whole).metrics[name] for name in METRICS},
         {name: (ranking if name in RANKING else whole).intervals[name] for name in METRICS},
@@ -93,10 +115,9 @@ def judge(windows: WeekWindows, said: Said) -> Scores:
 
 def differences(windows: WeekWindows, first: Said, second: Said) -> dict[str, Difference]:
     """Metric -> first minus second over the same people, with the paired interval."""
-    known = ~np.isnan(first.held_out)
-    truth, halves = windows.labels[known], (THRESHOLD, THRESHOLD)
-    whole = compare_binary(truth, first.held_out[known], second.held_out[known], thresholds=halves, rng=_rng())
-    ranking = compare_binary(truth, first.ranks[known], second.ranks[known], thresholds=halves, rng=_rng())
+    truth = windows.labels[first.people]
+    whole = compare_repeated(truth, first.held_out, second.held_out, threshold=THRESHOLD, rng=_rng())
+    ranking = compare_repeated(truth, first.ranks, second.ranks, threshold=THRESHOLD, rng=_rng())
     return {name: (ranking if name in RANKING else whole)[name] for name in METRICS}
 
 
@@ -113,14 +134,6 @@ def _auroc(windows: WeekWindows, probabilities: np.ndarray, turn: int, role: int
     truth = windows.labels[windows.people_of(turn, role)]
     found = judge_binary(truth, probabilities, threshold=THRESHOLD, rng=_rng(), n_resamples=1)
     return found.metrics[CHOOSES]
-
-
-def _mean(by_turn: np.ndarray) -> np.ndarray:
-    """Mean over the turns that know of a person; NaN where none does."""
-    known = ~np.isnan(by_turn)
-    sums = np.where(known, by_turn, 0.0).sum(axis=0)
-    n = known.sum(axis=0)
-    return np.asarray(np.divide(sums, n, out=np.full(len(n), np.nan), where=n > 0))
 
 
 def _rng() -> np.random.Generator:

@@ -24,13 +24,18 @@ from foresense.models.pat import (
     weights_of,
 )
 from foresense.signals import read_json, replaced_folder, write_bytes, write_json
-from foresense.signals.weeks import TRAIN, VALIDATION, WeekWindows
+from foresense.signals.weeks import TRAIN, WeekWindows
+from foresense.training.actigraphy_rivals import equal_people
 from foresense.training.loop import FitResult
 from foresense.training.pat import fine_tune, pretrain
 from foresense.training.progress import ShownProgress
 
 LOG = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
+#: One of so many training people chooses the epoch.
+N_PARTS = 4
+#: Of published weights that were not trained further.
+UNCHANGED = "the encoder is unchanged"
 _BATCH = 16  # weeks at once where nothing is learnt: bounds the attention that is held
 
 
@@ -52,10 +57,20 @@ class Turn:
         """Weeks of the people with a role."""
         return self.windows.weeks_of(self.number, role)
 
-    def labelled(self, role: int) -> tuple[np.ndarray, np.ndarray]:
-        """Their weeks and labels."""
-        rows = self.rows(role)
-        return self.scaled[rows], self.windows.week_labels[rows]
+    def parts(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weeks of the training people who are learnt from, and of those who choose an epoch: a quarter of each label.
+
+        So the people who choose between networks and rivals (VALIDATION) have no part in any training.
+        """
+        rng = np.random.default_rng([seed, self.number])
+        people = self.windows.people_of(self.number, TRAIN)
+        chosen: list[int] = []
+        for label in (0, 1):
+            mine = people[self.windows.labels[people] == label]
+            chosen += rng.permutation(mine)[: max(1, round(len(mine) / N_PARTS))].tolist()
+        rows = self.rows(TRAIN)
+        chooses = np.isin(self.windows.owners[rows], chosen)
+        return rows[~chooses], rows[chooses]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +84,7 @@ class TrainedWeeks:
         head: Name -> array of the fine-tuning head.
         said: (n_weeks,), probability of the label, of all weeks; those of training people too.
         fit: Epochs and times of the last stage.
-        seconds: Of all stages; a pretraining that others use too counts for each of them.
+        seconds: Of the fine-tuning and of what is said.
         attribution: Of published weights that it began with; empty where it did not.
     """
 
@@ -110,15 +125,19 @@ class Trainer:
         made_from: Digests of windows and code.
         seed: Of first weights, order, masks and dropout.
         project: Holds `models/pat` and `weights.lock.json`, where a candidate asks for published weights.
+
+    Attributes:
+        pretraining_s: Folder of each pretraining -> its seconds.
     """
 
     def __init__(self, kept: Path, made_from: tuple[str, ...], seed: int, project: Path) -> None:
         self.kept, self.made_from, self.seed, self.project = kept, made_from, seed, project
+        self.pretraining_s: dict[Path, float] = {}
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that each new network is traced anew
         kept.mkdir(parents=True, exist_ok=True)
 
     def train(self, turn: Turn, name: str, candidate: ActigraphyCandidateConfig) -> TrainedWeeks:
-        """Train one candidate on the training people of a turn; those that choose pick its epoch.
+        """Train one candidate on the training people of a turn, a quarter of whom picks its epoch.
 
         Raises:
             ValueError: a training that diverges, or published weights that are not those of the size.
@@ -135,19 +154,24 @@ class Trainer:
         if before is not None:
             load(encoder, size, before.encoder)
         classifier = build_classifier(encoder, seed=self.seed)
+        labels, owners = turn.windows.week_labels, turn.windows.owners
+        learnt, choosing = turn.parts(self.seed)
         with ShownProgress(label) as progress:
             fit = fine_tune(
                 classifier,
                 size,
-                turn.labelled(TRAIN),
-                turn.labelled(VALIDATION),
+                (turn.scaled[learnt], labels[learnt]),
+                (turn.scaled[choosing], labels[choosing]),
                 candidate.fine_tuning,
+                weights=equal_people(labels[learnt], owners[learnt]),
                 seed=self.seed,
                 progress=progress,
             )
         said = np.asarray(classifier.predict(turn.scaled, batch_size=_BATCH, verbose=0))[:, 0].astype(np.float64)
-        seconds = time.monotonic() - begun + (0.0 if before is None else before.seconds)
+        seconds = time.monotonic() - begun
         credit = "" if before is None else before.attribution
+        if credit and candidate.fine_tuning.style == "full":
+            credit = credit.replace(UNCHANGED, "fine-tuned here")
         found = TrainedWeeks(name, size, weights_of(encoder, size), head_of(classifier), said, fit, seconds, credit)
         _forget_graphs()
         with replaced_folder(folder) as beside:
@@ -184,7 +208,7 @@ class Trainer:
         credit = found.release.attribution
         attribution = (
             f"{asked.name}: {credit.title}, {credit.authors}, {credit.paper}; {credit.licence} "
-            f"({credit.licence_address}); {credit.trained_on}; fine-tuned here"
+            f"({credit.licence_address}); {credit.trained_on}; {UNCHANGED}"
         )
         return PretrainedWeeks(size, found.arrays, features, 0.0, attribution)
 
@@ -196,7 +220,7 @@ class Trainer:
             begun = time.monotonic()
             encoder = build_encoder(size, seed=self.seed)
             autoencoder = build_autoencoder(encoder, size, mask_ratio=config.mask_ratio, seed=self.seed)
-            weeks = [turn.scaled[turn.rows(role)] for role in (TRAIN, VALIDATION)]
+            weeks = [turn.scaled[rows] for rows in turn.parts(self.seed)]
             with ShownProgress(label) as progress:
                 fit = pretrain(autoencoder, size, weeks[0], weeks[1], config, seed=self.seed, progress=progress)
             features = np.asarray(build_features(encoder).predict(turn.scaled, batch_size=_BATCH, verbose=0))
@@ -207,7 +231,7 @@ class Trainer:
                 write_json(beside / "fit.json", {"seconds": seconds, **asdict(fit)})
             _forget_graphs()
             LOG.info("%s: best error %.4f in epoch %d", label, fit.best_validation, fit.best_epoch)
-        seconds = float(read_json(folder / "fit.json")["seconds"])
+        seconds = self.pretraining_s[folder] = float(read_json(folder / "fit.json")["seconds"])
         features = read_arrays(folder / "features.safetensors")["features"]
         return PretrainedWeeks(size, read_arrays(folder / "encoder.safetensors"), features, seconds)
 

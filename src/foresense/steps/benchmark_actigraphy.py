@@ -2,8 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,12 @@ from foresense.bench.weeks import GATES, Asked, local_session, measure_variants,
 from foresense.config import ConfigError, read_device
 from foresense.config.actigraphy_pipeline import ActigraphyBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
-from foresense.models.pat_head import head_probabilities
+from foresense.export.weeks_label import readout_of
 from foresense.signals import BenchmarkReport, file_sha256, read_json, write_json
 from foresense.signals.weeks import TEST, WeekWindows, open_week_windows
 from foresense.steps.actigraphy_service import serve
 from foresense.steps.frame import StepRun
 from foresense.steps.window_actigraphy import GROUP
-from foresense.training.actigraphy_rivals import LogisticRule
 from foresense.windows.minute_scaler import load_minute_scaler
 
 
@@ -33,8 +30,8 @@ def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> Ben
 
     What ships is the fastest accepted variant that passes every gate; where none does, the fastest accepted one.
     Accepted means: at most 0.01 of AUROC lost on the people who are held out in the turn that ships, equal outputs in
-    two processes. What ships is then asked through the service, from raw minutes on: `service.json` tells how long all
-    of these weeks at once took.
+    two processes. What ships is then asked through the service, from raw minutes on: `service.json` tells how long that
+    takes when so many weeks are asked at once.
 
     Args:
         run: The step that is running.
@@ -120,18 +117,8 @@ def _asked(windows: WeekWindows, artefact: Path, turn: int) -> Asked:
         weeks=scaler.scale(windows.values[rows], windows.weekdays[rows], windows.unit).values,
         owners=owners,
         labels=windows.labels[people],
-        readout=_readout(artefact),
+        readout=readout_of(artefact),
     )
-
-
-def _readout(artefact: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """How the encoder is read: by its own head, else by the regression on its features."""
-    head = artefact / "head.npz"
-    if head.is_file():
-        with np.load(head, allow_pickle=False) as file:
-            return partial(head_probabilities, {name.replace(".", "/"): file[name] for name in file.files})
-    rule = LogisticRule.from_json(read_json(artefact / "classifier.json")["rule"])
-    return lambda features: rule.probabilities(features.astype(np.float64))
 
 
 def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any]) -> None:

@@ -10,8 +10,7 @@ from foresense.config.actigraphy_pipeline import ActigraphyExportConfig
 from foresense.config.pat import pat_size
 from foresense.export.quiet import quieted
 from foresense.export.weeks_artefact import WeeksOrigin, build_weeks_artefact
-from foresense.models import model_sha256
-from foresense.signals import ExportReport, read_json, replaced_folder
+from foresense.signals import ExportReport, file_sha256, read_json, replaced_folder, tree_sha256
 from foresense.signals.weeks import TRAIN, open_week_windows
 from foresense.steps.actigraphy_training import read_arrays
 from foresense.steps.frame import StepRun
@@ -93,15 +92,17 @@ def export_actigraphy(run: StepRun, config: ActigraphyExportConfig) -> ExportRep
 
 
 def _require_same(run: StepRun, folder: Path, evaluation: dict[str, Any]) -> None:
-    found = model_sha256(folder)
-    if evaluation["model_sha256"] != found:
+    """Refuse files that are not those of the training, and a training on other weeks."""
+    for name, expected in evaluation["files"].items():
+        found = file_sha256(folder / name) if (folder / name).is_file() else "no file"
+        if found != expected:
+            raise ValueError(
+                f"{folder / name}: SHA-256 is {found[:12]}, evaluation.json says {expected[:12]}: it changed after the "
+                f"training; run `foresense train {run.pipeline}` again"
+            )
+    windows = tree_sha256(run.paths.windows)
+    if evaluation["windows_sha256"] != windows:
         raise ValueError(
-            f"{folder}: evaluation.json is about weights {evaluation['model_sha256'][:12]}, model.safetensors is "
-            f"{found[:12]}; run `foresense train {run.pipeline}` again"
-        )
-    name = f"scaler-{evaluation['turn']}.safetensors"
-    if (run.paths.windows / GROUP / name).read_bytes() != (folder / "scaler.safetensors").read_bytes():
-        raise ValueError(
-            f"{folder / 'scaler.safetensors'}: the windows have another reference now: the model learnt from other "
-            f"weeks; run `foresense train {run.pipeline}` again"
+            f"{folder}: learnt from the weeks {evaluation['windows_sha256'][:12]}, there are {windows[:12]} now; run "
+            f"`foresense train {run.pipeline}` again"
         )

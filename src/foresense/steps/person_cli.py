@@ -13,6 +13,7 @@ def person(
     to: Annotated[Path | None, typer.Option(help="HTML file; without it runs/people/<name>.html.")] = None,
     csv: Annotated[Path | None, typer.Option(help="A recording of your own: columns time, activity.")] = None,
     time_zone: Annotated[str, typer.Option(help="IANA name of the clock of --csv.")] = "UTC",
+    device: Annotated[str | None, typer.Option(help="Counter of --csv, where worn; else the pipeline's.")] = None,
     attention: Annotated[bool, typer.Option(help="Show what the network looked at (loads TensorFlow).")] = True,
 ) -> None:
     """Write a page about one person's rest and activity: metrics, nights, pictures. Not a medical device."""
@@ -21,6 +22,6 @@ def person(
 
     project = Path(os.environ["FORESENSE_PROJECT"])
     place = to or project / "runs" / "people" / f"{name}.html"
-    own = None if csv is None else OwnFile(csv, time_zone)
+    own = None if csv is None else OwnFile(csv, time_zone, device)
     written = write_page(Layout(project, project), pipeline, name, place, own=own, with_attention=attention)
     typer.echo(f"{written}: {written.stat().st_size / 1024:.0f} KiB, nothing outside of the file")

@@ -37,10 +37,12 @@ class OwnFile:
     Attributes:
         path: CSV with the columns `time` (ISO 8601) and `activity`, one row for each epoch.
         time_zone: IANA name of the file's clock.
+        device: Which counter, and where it was worn; None: the pipeline's.
     """
 
     path: Path
     time_zone: str
+    device: str | None = None
 
 
 def write_page(
@@ -87,13 +89,20 @@ def write_page(
     peers = peers_of(
         clinical, np.array(others, np.int64), f"{len(others)} people of {pipeline}: {', '.join(sorted(words))}"
     )
-    attention = _attention(layout, pipeline, clinical, person) if with_attention else None
+    device = config.window.device if own is None or own.device is None else own.device
+    attention, reason = None, "not asked for"
+    if with_attention:
+        attention, reason = (
+            _attention(layout, pipeline, config, clinical, person)
+            if device == config.window.device
+            else (None, f"not shown: the network knows no counter but {config.window.device}")
+        )
     facts = {
-        "Counter": config.window.device if own is None else "as given",
+        "Counter": device,
+        "Scored as": f"{manifest['unit']} of {config.window.device}: its limits of rest, wear and sleep",
         "Time zone": recordings[names.index(person)].time_zone,
     }
-    if attention is not None:
-        facts["Attention"] = "below each day, orange: what the last block of the pipeline's network looked at most"
+    facts["Attention"] = reason
     with tempfile.TemporaryDirectory(prefix="foresense-page-") as folder:
         pictures = {"Actogram: each row shows a day and the next one": Path(folder) / "actogram.png"}
         pictures["The mean day"] = Path(folder) / "day.png"
@@ -134,6 +143,8 @@ def _read_own(own: OwnFile, person: str, unit: Any, taken: list[str]) -> Recordi
         reason = clock.reasons[wrong[0]] or f"activity is {activity[wrong[0]]:g}, expected at least 0 or nothing"
         raise SourceError(f"{own.path}:{wrong[0] + 2}: {reason}; {len(wrong)} such row(s): correct or remove them")
     steps = np.unique(np.diff(clock.times_ns))
+    if not len(steps):
+        raise SourceError(f"{own.path}: {len(table)} row(s), expected minutes of at least four days")
     if len(steps) != 1 or steps[0] <= 0:
         raise SourceError(
             f"{own.path}: rows are {', '.join(f'{step / 1e9:g} s' for step in steps[:3])} apart; expected one row for "
@@ -151,14 +162,18 @@ def _read_own(own: OwnFile, person: str, unit: Any, taken: list[str]) -> Recordi
     return recording if recording.interval_s == MINUTE_S else to_minutes(recording, unit)
 
 
-def _attention(layout: Layout, pipeline: str, clinical: Clinical, person: str) -> np.ndarray | None:
-    """(n_days, 1440) of the actogram; NaN outside of weeks that count. None: there is no model, or no such week."""
+def _attention(
+    layout: Layout, pipeline: str, config: ActigraphyConfig, clinical: Clinical, person: str
+) -> tuple[np.ndarray | None, str]:
+    """(n_days, 1440) of the actogram, NaN outside of weeks that count; and what to say of it or of its absence."""
     model = layout.of(pipeline).models / GROUP
+    if not (model / "evaluation.json").is_file():
+        return None, f"not shown: no model of {pipeline} is there, `foresense train {pipeline}` makes one"
     row = clinical.people.index(person)
-    weeks, _ = cut_weeks(clinical.minutes, clinical.wear)
+    weeks, _ = cut_weeks(clinical.minutes, clinical.wear, config.window.weeks)
     mine = weeks.taken(weeks.owners == row)
-    if not (model / "evaluation.json").is_file() or not len(mine.values):
-        return None
+    if not len(mine.values):
+        return None, "not shown: no seven days of this recording count as a week"
     from safetensors.numpy import load_file
 
     from foresense.models.pat import build_encoder, explain, load
@@ -175,4 +190,4 @@ def _attention(layout: Layout, pipeline: str, clinical: Clinical, person: str) -
     for first_day, week in zip(mine.first_days, found, strict=True):
         begin = int(first_day) - (days.first_day - _EPOCH).days
         laid[begin : begin + 7] = week.reshape(7, MINUTES_PER_DAY)
-    return laid
+    return laid, "below each day, orange: what the last block of the pipeline's network looked at most"

@@ -13,10 +13,12 @@ import pandas as pd
 from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
 from foresense.evaluate.classification import Difference
 from foresense.models import model_sha256
+from foresense.models.logistic_rule import LogisticRule, turned
 from foresense.signals import (
     Gate,
     SignalError,
     TrainReport,
+    file_sha256,
     read_json,
     replaced_folder,
     tree_sha256,
@@ -26,6 +28,8 @@ from foresense.signals.weeks import TEST, TRAIN, VALIDATION, WeekWindows, open_w
 from foresense.steps.actigraphy_report import actigraphy_report
 from foresense.steps.actigraphy_scores import (
     CHOOSES,
+    CHOSEN,
+    NETWORK,
     Said,
     Scores,
     differences,
@@ -37,7 +41,7 @@ from foresense.steps.actigraphy_scores import (
 from foresense.steps.actigraphy_training import PretrainedWeeks, TrainedWeeks, Trainer, Turn, write_arrays
 from foresense.steps.frame import StepRun, code_digest, git_commit
 from foresense.steps.window_actigraphy import GROUP
-from foresense.training.actigraphy_rivals import LogisticRule, fit_boosting, fit_logistic, turned
+from foresense.training.actigraphy_rivals import fit_boosting, fit_logistic
 from foresense.windows.minute_scaler import load_minute_scaler
 
 LOG = logging.getLogger(__name__)
@@ -45,8 +49,6 @@ LOG = logging.getLogger(__name__)
 PREVALENCE, LOGISTIC, BOOSTING, PAT_LOGISTIC = "prevalence", "logistic", "boosting", "pat_logistic"
 #: Rivals that can ship: rules that a device computes without a library.
 SHIPPABLE = (LOGISTIC, PAT_LOGISTIC)
-#: What is judged beside them: in each turn what would ship, and the best network.
-CHOSEN, NETWORK = "chosen", "best network"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +116,12 @@ def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport
     from foresense.tracking import open_run
 
     windows = open_week_windows(run.paths.windows / GROUP)
-    names, inputs = turned(*_clinical(run.paths.features, windows))
+    windows_sha256 = tree_sha256(run.paths.windows)
+    names, inputs = turned(*_clinical(run.paths.features, windows_sha256))
     _require_own_names(config)
     data_sha256 = read_json(run.paths.windows / "manifest.json")["recordings_sha256"]
     made_from = (
-        tree_sha256(run.paths.windows),
+        windows_sha256,
         tree_sha256(run.paths.features),
         code_digest(run.layout.project, "train_actigraphy"),
     )
@@ -146,8 +149,15 @@ def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport
                 **read_json(run.paths.windows / GROUP / "rules.json"),
                 **read_json(run.paths.features / "manifest.json")["sleep"],
             }
+            evaluation |= {
+                "data_sha256": data_sha256,
+                "windows_sha256": windows_sha256,
+                "files": {path.name: file_sha256(path) for path in sorted((models / GROUP).iterdir())},
+            }
             write_json(models / GROUP / "evaluation.json", evaluation)
-        trained_s = sum(one.seconds for found in trained.values() for one in found)
+        trained_s = sum(one.seconds for found in trained.values() for one in found) + sum(
+            trainer.pretraining_s.values()
+        )
         minutes = max(run.elapsed_s(), trained_s) / 60  # the first is short where an earlier start has trained
         gate = Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min)
         report = actigraphy_report(
@@ -209,19 +219,19 @@ def judge_all(
     )
 
 
-def _clinical(folder: Path, windows: WeekWindows) -> tuple[list[str], np.ndarray]:
+def _clinical(folder: Path, windows_sha256: str) -> tuple[list[str], np.ndarray]:
     """Names and values (n_weeks, n_names) of the clinical metrics."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: not there; run `foresense features {folder.name}` first")
-    table = pd.read_parquet(folder / "features.parquet")
-    names = list(read_json(manifest)["names"])
-    if len(table) != len(windows.owners):
+    found = read_json(manifest)
+    if found["windows_sha256"] != windows_sha256:
         raise SignalError(
-            f"{folder}: metrics of {len(table)} weeks, {len(windows.owners)} weeks are there; run `foresense features "
-            f"{folder.name}` again"
+            f"{folder}: metrics of the weeks {found['windows_sha256'][:12]}, there are {windows_sha256[:12]} now; run "
+            f"`foresense features {folder.name}` again"
         )
-    return names, table[names].to_numpy(np.float64)
+    names = list(found["names"])
+    return names, pd.read_parquet(folder / "features.parquet")[names].to_numpy(np.float64)
 
 
 def _turn(folder: Path, windows: WeekWindows, number: int) -> Turn:

@@ -92,15 +92,16 @@ def fine_tune(
     validation: tuple[np.ndarray, np.ndarray],
     config: PatFineTuningConfig,
     *,
+    weights: np.ndarray | None = None,
     seed: int = 0,
     sink: MetricSink | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
     """Train a classifier in place; afterwards it has the weights of the best epoch.
 
-    Classes are weighted by the share of the other one; weeks come in another order in each epoch (in the notebook in
-    one order). `linear_probe` trains the head on features that are computed once, without the encoder's dropout (the
-    notebook leaves that on).
+    Classes are weighted by the share of the other one, where nothing else is said; weeks come in another order in each
+    epoch (in the notebook in one order). `linear_probe` trains the head on features that are computed once, without the
+    encoder's dropout (the notebook leaves that on).
 
     Args:
         classifier: What `build_classifier` made of an encoder of `size`.
@@ -108,6 +109,7 @@ def fine_tune(
         train: Weeks (n, n_minutes), float32, and labels (n,) of 0 and 1.
         validation: The same of other people; both labels occur.
         config: Style, budget and rates; the official ones where it gives none.
+        weights: (n,), of the training weeks; None: classes are weighted by the share of the other one.
         seed: Of the order.
         sink: Takes `train/loss`, `validation/loss` (1 - AUC) and `learning_rate` of each epoch.
         progress: Told after each step.
@@ -127,14 +129,15 @@ def fine_tune(
         body, trained = _split(classifier)
         inputs, held = (body.predict(weeks, batch_size=config.batch_size, verbose=0) for weeks in (inputs, held))
     share = float(np.mean(labels))
-    weights = np.where(labels == 1, 1 - share, share).astype(np.float32)
+    by_class = np.where(labels == 1, 1 - share, share)
+    weighted = np.asarray(by_class if weights is None else weights, np.float32)
     optimizer = _optimized(trained, config.schedule(size), "binary_crossentropy")
 
     def batches(epoch: int) -> Iterator[Batch]:
         order = _rng(seed, epoch).permutation(len(inputs))
         for _, some in _cut(inputs, config):
             items = np.sort(order[some])
-            yield inputs[items], labels[items, None].astype(np.float32), weights[items]
+            yield inputs[items], labels[items, None].astype(np.float32), weighted[items]
 
     def validate() -> float:
         found = trained.predict(held, batch_size=config.batch_size, verbose=0)
