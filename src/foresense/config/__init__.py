@@ -2,6 +2,7 @@
 
 from foresense.config.actigraphy_pipeline import ActigraphyConfig
 from foresense.config.activity import ActivityConfig
+from foresense.config.anomaly_pipeline import AnomalyConfig
 from foresense.config.device import DeviceConfig, read_device
 from foresense.config.engine import EngineConfig
 from foresense.config.mixed_pipeline import MixedConfig
@@ -35,6 +36,7 @@ __all__ = [
     "STEPS",
     "ActigraphyConfig",
     "ActivityConfig",
+    "AnomalyConfig",
     "AnyPipeline",
     "BenchmarkConfig",
     "CandidateConfig",

@@ -52,6 +52,7 @@ class SyntheticImagesConfig(Section):
     """Grey images, warm in the middle of nowhere: a hot spot or none."""
 
     source: Literal["synthetic_images"]
+    raw: None = None  # a simulation reads nothing
     n_recordings: int = Field(default=120, ge=4)
     height: int = Field(default=40, ge=8)
     width: int = Field(default=24, ge=8)
@@ -63,6 +64,7 @@ class SyntheticVibrationConfig(Section):
     """Vibration of a shaft: periodic impacts or none."""
 
     source: Literal["synthetic_vibration"]
+    raw: None = None  # a simulation reads nothing
     n_recordings: int = Field(default=120, ge=4)
     rate_hz: PositiveFloat = 12_000.0
     n_samples: int = Field(default=2048, ge=64)

@@ -10,6 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from foresense.config.actigraphy_pipeline import ActigraphyConfig
 from foresense.config.activity import ActivityConfig
+from foresense.config.anomaly_pipeline import AnomalyConfig
 from foresense.config.mixed_pipeline import MixedConfig
 from foresense.config.pipeline import STEPS, PipelineConfig
 from foresense.config.section import ConfigError, Section, problems_of
@@ -26,13 +27,14 @@ __all__ = [
     "steps_with_section",
 ]
 
-AnyPipeline = PipelineConfig | ActivityConfig | MixedConfig | ActigraphyConfig
+AnyPipeline = PipelineConfig | ActivityConfig | MixedConfig | ActigraphyConfig | AnomalyConfig
 #: Value of the key `kind` to the shape of a pipeline; `forecast` where the key is absent.
 KINDS: dict[str, type[AnyPipeline]] = {
     "forecast": PipelineConfig,
     "activity": ActivityConfig,
     "mixed": MixedConfig,
     "actigraphy": ActigraphyConfig,
+    "anomaly": AnomalyConfig,
 }
 
 

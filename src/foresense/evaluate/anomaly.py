@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from foresense.evaluate.classification import LEVEL, N_RESAMPLES, Interval
+from foresense.evaluate.classification import LEVEL, N_RESAMPLES, Difference, Interval
 from foresense.signals.clips import NORMAL
 
 #: Names of the metrics.
@@ -173,6 +173,51 @@ def judge_anomalies(
             grouping: {str(one): row(column == one) for one in np.unique(column)} for grouping, column in groups.items()
         },
     )
+
+
+def compare_anomalies(
+    labels: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    units: np.ndarray,
+    rng: np.random.Generator,
+    n_resamples: int = N_RESAMPLES,
+    level: float = LEVEL,
+) -> dict[str, Difference]:
+    """`auc` and `partial_auc` of one set of scores minus those of another, over the same units of the same clips.
+
+    Args:
+        labels: (n,), int: NORMAL or another.
+        first: (n,), finite, higher is more anomalous.
+        second: Likewise.
+        units: (n,), any labels: what is drawn together.
+        rng: Draws the units.
+        n_resamples: How many sets of units are drawn.
+        level: Share of the resampled differences inside the interval.
+
+    Raises:
+        AnomalyScoreError: a score that is not finite, or no clip of either kind.
+    """
+    for scores in (first, second):
+        _check_finite(scores)
+    is_normal = labels == NORMAL
+    if is_normal.all() or not is_normal.any():
+        raise AnomalyScoreError(f"{int(is_normal.sum())} of {len(labels)} clips are normal; a comparison needs both")
+    both = [_Ranked.of(is_normal, scores, np.zeros(len(labels), bool)) for scores in (first, second)]
+    kinds = [np.unique(units[is_normal], return_inverse=True)[1], np.unique(units[~is_normal], return_inverse=True)[1]]
+
+    def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
+        mine, other = (ranked.metrics(weights) for ranked in both)
+        return {name: mine[name] - other[name] for name in ("auc", "partial_auc")}
+
+    values = differences(np.ones((1, len(labels))))
+    drawn = [differences(weights) for weights in _resamples(is_normal, kinds, rng, n_resamples)]
+    found = {}
+    for name, value in values.items():
+        ends = np.quantile(np.concatenate([one[name] for one in drawn]), [(1 - level) / 2, (1 + level) / 2])
+        found[name] = Difference(float(value[0]), (float(ends[0]), float(ends[1])))
+    return found
 
 
 def _row(ranked: "_Ranked", units: np.ndarray, rng: np.random.Generator, n_resamples: int, level: float) -> AnomalyRow:

@@ -5,6 +5,7 @@ from rich.text import Text
 
 from foresense.config import AnyPipeline, MixedConfig, PipelineConfig, read_pipelines
 from foresense.config.actigraphy_pipeline import ActigraphyConfig
+from foresense.config.anomaly_pipeline import AnomalyConfig
 from foresense.signals import Layout
 from foresense.steps.report import overview
 
@@ -35,6 +36,8 @@ def _windows(config: AnyPipeline) -> str:
         return f"{config.window.context} to {config.window.horizon}"
     if isinstance(config, ActigraphyConfig):
         return f"a week to {config.window.positive}"
+    if isinstance(config, AnomalyConfig):
+        return "images" if config.is_image else f"{config.window.clips.length} samples"
     if isinstance(config, MixedConfig):
         inputs = "all" if config.window.length is None else str(config.window.length)
         return f"{inputs} to {config.window.target}"
