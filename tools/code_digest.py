@@ -15,7 +15,11 @@ from tools.closure import Code
 
 STEPS = ("ingest", "window", "features", "train", "export", "benchmark")
 #: What has a digest: the function of each step, that of `train` for a fleet, and those of other kinds of pipelines.
-ENTRIES = (*STEPS, "train_fleet", *(f"{step}_{kind}" for kind in ("activity", "mixed", "actigraphy") for step in STEPS))
+ENTRIES = (
+    *STEPS,
+    "train_fleet",
+    *(f"{step}_{kind}" for kind in ("activity", "mixed", "actigraphy", "anomaly") for step in STEPS),
+)
 PACKAGE = "foresense"
 #: Not part of any digest: they arrange and tell what others computed (reports, pictures, runs), and compute no number
 #: and no verdict themselves; else a new sentence in a report would train everything again.
@@ -27,6 +31,8 @@ WRITES_REPORTS_ONLY = frozenset(
         "foresense.signals.reports",
         "foresense.steps.actigraphy_pictures",
         "foresense.steps.actigraphy_report",
+        "foresense.steps.anomaly_pictures",
+        "foresense.steps.anomaly_report",
         "foresense.steps.fleet_report",
         "foresense.steps.frame",
         "foresense.steps.mixed_pictures",

@@ -134,9 +134,23 @@ def export(pipeline: Pipeline) -> None:
 
 
 @app.command()
-def benchmark(pipeline: Pipeline) -> None:
-    """Measure the artefact in fresh processes and judge the gates."""
-    _run_one("benchmark", pipeline)
+def benchmark(
+    pipeline: Pipeline,
+    device: Annotated[
+        str | None, typer.Option(help="A file in devices/: run the smoke test of `pi/` there, and nothing else.")
+    ] = None,
+) -> None:
+    """Measure the artefact in fresh processes and judge the gates; with --device exits 1 when a test or gate failed."""
+    if device is None:
+        _run_one("benchmark", pipeline)
+        return
+    from foresense.signals import Layout
+    from foresense.steps.device_smoke import smoke_on_device
+
+    found = smoke_on_device(Layout(root=_project(), project=_project()), pipeline, device)
+    typer.echo(str(found))
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from typing import Any
 
 from foresense.config.actigraphy_pipeline import ActigraphyConfig
 from foresense.config.activity import ActivityConfig
+from foresense.config.anomaly_pipeline import AnomalyConfig
 from foresense.config.mixed_pipeline import MixedConfig
 from foresense.config.pipeline import PipelineConfig
 from foresense.config.reading import AnyPipeline
@@ -15,8 +16,12 @@ SMOKE_HORIZON = 24
 #: Of mixed recordings: how many stays, and steps between windows of stations (a prime: all hours of a day occur).
 SMOKE_RECORDINGS = 60
 SMOKE_STRIDE = 101
+#: Of anomaly detectors: simulated machines, of which 80 train, 20 choose and 25 test; and the step that teaches the
+#: small network in two epochs.
+SMOKE_MACHINES = 125
+SMOKE_LEARNING_RATE = 1e-2
 #: Judging how good a model is after a few steps of training would say nothing.
-QUALITY_GATES = ("mse", "mae", "mse_ratio_to_best_baseline", "macro_f1", "quality_drop")
+QUALITY_GATES = ("mse", "mae", "mse_ratio_to_best_baseline", "macro_f1", "quality_drop", "auc")
 
 
 def shrink(config: AnyPipeline) -> AnyPipeline:
@@ -32,6 +37,8 @@ def shrink(config: AnyPipeline) -> AnyPipeline:
         return _shrink_activity(config)
     if isinstance(config, ActigraphyConfig):
         return _shrink_actigraphy(config)
+    if isinstance(config, AnomalyConfig):
+        return _shrink_anomaly(config)
     return _shrink_mixed(config) if isinstance(config, MixedConfig) else _shrink_forecast(config)
 
 
@@ -150,3 +157,37 @@ def _shrink_actigraphy(config: ActigraphyConfig) -> ActigraphyConfig:
         "gates": {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES},
     }
     return ActigraphyConfig.model_validate(sections)
+
+
+def _shrink_anomaly(config: AnomalyConfig) -> AnomalyConfig:
+    """Simulated machines in place of the recordings: what can be learnt, a gate can ask for."""
+    sections: dict[str, Any] = config.model_dump()
+    spectrogram = config.features.spectrogram
+    if spectrogram is None:
+        shape = config.train.candidates[config.train.default].network.shape
+        source = {"source": "synthetic_images", "height": shape[0], "width": shape[1]}
+    else:
+        length = config.window.clips.length
+        source = {"source": "synthetic_vibration", "rate_hz": spectrogram.rate_hz, "n_samples": length}
+    sections["ingest"] = source | {"n_recordings": SMOKE_MACHINES}
+    sections["window"] |= {"splits": {"machines": ({"kind": "assets", "train": 0.64, "validation": 0.16},)}}
+    kept = dict.fromkeys((config.train.default, *config.export.also))
+    sections["train"] |= {
+        "candidates": {name: _quick(sections["train"]["candidates"][name]) for name in kept},
+        "turns": "all",
+        "false_alarm_rate": max(config.train.false_alarm_rate, 0.1),
+    }
+    sections["export"] |= {
+        "variants": ("tflite-float32", "tflite-int8"),
+        "pi_variants": ("tflite-int8", "tflite-float32"),
+        "n_calibration": 40,
+        "n_golden": 2,
+    }
+    gates = {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES}
+    sections["benchmark"] |= {"n_timed": 50, "gates": gates}
+    return AnomalyConfig.model_validate(sections)
+
+
+def _quick(candidate: dict[str, Any]) -> dict[str, Any]:
+    rate = {"learning_rate": SMOKE_LEARNING_RATE} if candidate["network"]["network"] == "small" else {}
+    return candidate | {"fit": candidate["fit"] | rate | {"n_epochs": 2}}

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from foresense.config.anomaly import AnomalyNetworkConfig, DenseAutoencoderConfig
+from foresense.config.anomaly import AnomalyNetworkConfig, DenseAutoencoderConfig, SpectrogramConfig
 from foresense.features.grey_images import resized_images
+from foresense.features.logmel import LogMel
 from foresense.models.anomaly import Scaling, is_autoencoder
 from foresense.signals import SignalError, read_json
 from foresense.signals.clip_turns import ClipTurns, open_turns
@@ -52,6 +54,10 @@ class ClipData:
             return self.turns.clips.gather(numbers).astype(np.float32)
         return np.asarray(self.levels[numbers])
 
+    def resized(self, numbers: np.ndarray, *, height: int, width: int, n_channels: int) -> np.ndarray:
+        """(k, height, width, n_channels), float32: clips as a network of images gets them."""
+        return resized_images(self.pictures(numbers), height=height, width=width, n_channels=n_channels)
+
     def scaling(self, config: AnomalyNetworkConfig, numbers: np.ndarray) -> Scaling:
         """Mean and deviation of the training clips `numbers`; of the normal ones where a network learns from these."""
         if is_autoencoder(config):
@@ -70,7 +76,7 @@ class ClipData:
         height, width, n_channels = config.shape
 
         def gather(chosen: np.ndarray) -> np.ndarray:
-            return resized_images(self.pictures(numbers[chosen]), height=height, width=width, n_channels=n_channels)
+            return self.resized(numbers[chosen], height=height, width=width, n_channels=n_channels)
 
         return Examples(gather, labels)
 
@@ -122,6 +128,27 @@ def open_data(run: StepRun) -> ClipData:
             f"{run.pipeline}` again"
         )
     return ClipData(turns, levels, statistics)
+
+
+def open_clip_data(run: StepRun, spectrogram: SpectrogramConfig | None) -> ClipData:
+    """The clips alone, their pictures made anew as a device makes them; without statistics.
+
+    Args:
+        run: The step that is running.
+        spectrogram: That the model was trained on; None where the clips are images.
+
+    Raises:
+        FileNotFoundError: the step `window` has not finished.
+    """
+    turns = open_turns(run.paths.windows / GROUP)
+    numbers = np.arange(len(turns.clips.starts))
+    levels = None if spectrogram is None else LogMel(**spectrogram.model_dump())(turns.clips.gather(numbers))
+    return ClipData(turns, levels, np.empty((len(numbers), 0), np.float32))
+
+
+def spectrogram_of(content: dict[str, Any] | None) -> SpectrogramConfig | None:
+    """As `manifest.json` of the features and `evaluation.json` hold it."""
+    return None if content is None else SpectrogramConfig.model_validate(content)
 
 
 def _open_levels(path: Path) -> np.ndarray | None:

@@ -70,7 +70,7 @@ def draw_roc(path: Path, pipeline: str, judged: "Judged") -> None:
 
 
 def draw_histograms(path: Path, pipeline: str, judged: "Judged") -> None:
-    """Scores of what ships, normal and anomalous clips, with the threshold of each turn."""
+    """Scores of what ships, of normal and of anomalous clips, all turns of a split together."""
     n = len(judged.turns)
     figure = Figure(figsize=(4.6 * n, 3.6), layout="constrained")
     for axes, (split, pooled) in zip(figure.subplots(1, n, squeeze=False)[0], judged.pooled.items(), strict=True):
@@ -97,7 +97,7 @@ def draw_most_anomalous(path: Path, pipeline: str, data: ClipData, detector: Tra
     test = data.turns.turn(turn).of("test")
     chosen = test[np.argsort(-detector.scores[test], kind="stable")[:_N_SHOWN]]
     pictures, back = data.pictures(chosen), rebuilt(detector, data, chosen)
-    figure = Figure(figsize=(1.5 * len(chosen) + 1, 5.2), layout="constrained")
+    figure = Figure(figsize=(1.5 * len(chosen) + 1, 4.4), layout="constrained")
     grid = figure.subplots(2, len(chosen), squeeze=False)
     for column, number in enumerate(chosen):
         # one scale for both: what was not rebuilt shows

@@ -34,6 +34,8 @@ from foresense.steps.window_anomaly import GROUP
 from foresense.training.anomaly_rivals import ANOMALY_RIVALS, forest_conditions, rival_scores
 
 LOG = logging.getLogger(__name__)
+#: What a smoke run has to reach on validation: its clips can be learnt, and accuracy says nothing after two epochs.
+SMOKE_AUC = 0.9
 DENSITY_OF = "{} density"  # name of what the embeddings of a candidate say
 
 
@@ -128,7 +130,15 @@ def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:
         judged = judge_all(data, config, turns, trained, rivals, forests)
         with replaced_folder(run.paths.models) as models:
             evaluations = {
-                name: _write_model(models / (GROUP if name == judged.ships else name), name, judged, trained, config)
+                name: _write_model(
+                    models / (GROUP if name == judged.ships else name),
+                    name,
+                    judged,
+                    trained,
+                    config,
+                    windows_sha256=made_from[0],
+                    spectrogram=read_json(run.paths.features / "manifest.json")["spectrogram"],
+                )
                 for name, candidate in config.candidates.items()
                 if candidate.can_ship
             }
@@ -165,10 +175,6 @@ def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:
     shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
     LOG.info("%s", report.conclusion)
     return report
-
-
-#: What a smoke run has to reach on validation: its images can be learnt, and accuracy says nothing after two epochs.
-SMOKE_AUC = 0.9
 
 
 def judge_all(
@@ -297,6 +303,9 @@ def _write_model(
     judged: Judged,
     trained: Mapping[str, Mapping[int, TrainedDetector]],
     config: AnomalyTrainConfig,
+    *,
+    windows_sha256: str,
+    spectrogram: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Write the network of a candidate's first turn in the split that chooses; gives its `evaluation.json`."""
     folder.mkdir()
@@ -312,6 +321,8 @@ def _write_model(
     evaluation: dict[str, Any] = {
         "candidate": name,
         "why": judged.why if name == judged.ships else "exported to be compared with what ships",
+        "windows_sha256": windows_sha256,
+        "spectrogram": spectrogram,
         "split": split,
         "turn": turn,
         "threshold": limit,

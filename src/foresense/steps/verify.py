@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from foresense.export.clips_verify import verify_clips_artefact, verify_pi_folder
 from foresense.export.mixed_verify import verify_mixed_artefact
 from foresense.export.verify import SEAL, VerifyResult, verify_artefact
 from foresense.export.weeks_verify import verify_weeks_artefact
@@ -55,4 +56,8 @@ def _verify_one(folder: Path) -> VerifyResult:
             return verify_mixed_artefact(folder, manifest)
         if kind == "weeks":
             return verify_weeks_artefact(folder, manifest)
+        if kind == "clips":
+            return verify_clips_artefact(folder, manifest)
+        if kind == "pi":
+            return verify_pi_folder(folder, manifest)
     return verify_artefact(folder)
