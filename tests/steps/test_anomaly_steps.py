@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from foresense.signals import Layout, Report, read_json
 from foresense.signals.clip_turns import open_turns
 from foresense.signals.clips import CLIP_PARTS, NORMAL
 from foresense.steps.anomaly_data import open_clip_data, open_data
+from foresense.steps.anomaly_scores import thresholds
+from foresense.steps.anomaly_training import Trainer
 from foresense.steps.device_smoke import smoke_on_device
 from foresense.steps.frame import StepRun
 from foresense.steps.run import run_step
 from foresense.steps.verify import verify
-from foresense.training.anomaly_rivals import ANOMALY_RIVALS
+from foresense.training.anomaly_rivals import ANOMALY_RIVALS, rival_scores
 from tests.steps.anomalies import SMALL, images, project_of, vibration
 
 NAME = "toy"
@@ -61,6 +64,37 @@ def test_a_network_is_standardised_by_its_training_part_and_an_autoencoder_by_no
     normal = pictures[data.labels[train] == NORMAL]
     found = data.scaling(config.train.candidates["autoencoder"].network, train)
     assert found.mean == pytest.approx(normal.mean(), rel=1e-12)
+
+
+def test_nothing_that_is_held_out_reaches_a_network_a_rival_or_a_threshold(finished, tmp_path) -> None:
+    layout, _ = finished
+    data, candidate = open_data(StepRun("train", NAME, layout)), images().train.candidates["small"]
+    clips = data.turns.turn(0)
+    test, validation = clips.of("test"), clips.of("validation")
+    samples, statistics = np.array(clips.found.samples), data.statistics.copy()
+    samples[clips.starts[test]] = 255 - samples[clips.starts[test]]
+    statistics[test] += 10
+    changed = replace(
+        data,
+        turns=replace(data.turns, clips=replace(data.turns.clips, found=replace(clips.found, samples=samples))),
+        statistics=statistics,
+    )
+    first, other = (
+        Trainer(one, tmp_path / name, (name,)).train(0, "small", candidate)
+        for name, one in (("first", data), ("other", changed))
+    )
+    assert first.sha256 == other.sha256
+    np.testing.assert_array_equal(first.scores[validation], other.scores[validation])
+    assert not np.array_equal(first.scores[test], other.scores[test])
+    limits = [thresholds(data.turns, [0], {0: one.scores}, 0.1) for one in (first, other)]
+    assert limits[0] == limits[1]
+    train = clips.of("train")
+    for name in ("gaussian", "pca"):
+        said = [
+            rival_scores(name, one.rival_inputs(train), (one.rival_inputs(validation),), seed=0)[0]
+            for one in (data, changed)
+        ]
+        np.testing.assert_array_equal(said[0], said[1])
 
 
 def test_everyone_is_in_one_table_and_a_rule_that_is_plain_is_learnt(finished) -> None:

@@ -189,5 +189,6 @@ def _shrink_anomaly(config: AnomalyConfig) -> AnomalyConfig:
 
 
 def _quick(candidate: dict[str, Any]) -> dict[str, Any]:
-    rate = {"learning_rate": SMOKE_LEARNING_RATE} if candidate["network"]["network"] == "small" else {}
-    return candidate | {"fit": candidate["fit"] | rate | {"n_epochs": 2}}
+    small = {"learning_rate": SMOKE_LEARNING_RATE, "batch_size": 8}
+    steps = small if candidate["network"]["network"] == "small" else {"batch_size": 16}
+    return candidate | {"fit": candidate["fit"] | steps | {"n_epochs": 2}}

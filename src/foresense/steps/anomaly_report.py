@@ -101,7 +101,7 @@ def anomaly_report(
         },
         per_class={name: asdict(row) for name, row in shipped[judged.chooses].conditions.items()},
         beats_baselines=judged.verdict(judged.chooses) == "ahead",
-        conclusion=_conclusion(run.pipeline, judged),
+        conclusion=_conclusion(run.pipeline, config, judged, trained),
     )
 
 
@@ -114,8 +114,13 @@ def _easy(judged: "Judged") -> list[str]:
     ]
 
 
-def _conclusion(pipeline: str, judged: "Judged") -> str:
-    """In one breath: what each split says, and what ships and why."""
+def _conclusion(
+    pipeline: str,
+    config: AnomalyTrainConfig,
+    judged: "Judged",
+    trained: Mapping[str, Mapping[int, "TrainedDetector"]],
+) -> str:
+    """In one breath: what each split says, how candidates that could ship compare, and what ships and why."""
     parts = []
     for split, scores in judged.scores.items():
         mine, other = scores[judged.ships].overall, scores[judged.rival].overall
@@ -128,7 +133,16 @@ def _conclusion(pipeline: str, judged: "Judged") -> str:
         )
     easy = _easy(judged)
     note = f" A rival alone reaches {_EASY:g} in {', '.join(easy)}: that question is easy." if easy else ""
-    return f"{pipeline}: {'; '.join(parts)}.{note} Ships: {judged.ships}: {judged.why}."
+    sizes = {name: next(iter(found.values())).n_parameters for name, found in trained.items()}
+    against = ""
+    for name, candidate in config.candidates.items():
+        if candidate.can_ship and name != config.default:
+            found = judged.to_default[name][CHOOSES]
+            against += (
+                f" {name} ({sizes[name]:,} parameters) minus {config.default} ({sizes[config.default]:,}), held out: "
+                f"{found.value:+.3f} [{found.interval[0]:+.3f}, {found.interval[1]:+.3f}]."
+            )
+    return f"{pipeline}: {'; '.join(parts)}.{note}{against} Ships: {judged.ships}: {judged.why}."
 
 
 def _candidates(judged: "Judged", trained: Mapping[str, Mapping[int, "TrainedDetector"]]) -> dict[str, dict[str, Any]]:

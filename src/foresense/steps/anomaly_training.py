@@ -29,6 +29,7 @@ from foresense.training.sinks import ListSink
 
 LOG = logging.getLogger(__name__)
 _SCORES, _DENSITY, _CONDITIONS = "scores", "density", "conditions"
+_LOSSES = ("train", "validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +143,6 @@ class Trainer:
             density = fit_density(_of_clips(detector, normal, n_views))
             said[_DENSITY] = _placed(density.scores(_of_clips(detector, examples, n_views)), numbers, n)
         return said
-
-
-_LOSSES = ("train", "validation")
 
 
 def rebuilt(detector: TrainedDetector, data: ClipData, numbers: np.ndarray) -> np.ndarray:

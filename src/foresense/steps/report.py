@@ -20,6 +20,12 @@ from foresense.steps.process import running
 _QUALITY = {
     "error on the test part (lower is better)": ("mse", "mae", "rmse"),
     "what was held out (higher is better, brier: lower)": ("auroc", "auprc", "brier"),
+    "what was held out (higher is better, false alarms: lower)": (
+        "auc",
+        "partial_auc",
+        "detection_rate",
+        "false_alarm_rate",
+    ),
     "what was held out (higher is better)": ("accuracy", "macro_f1", "cohen_kappa"),
 }
 

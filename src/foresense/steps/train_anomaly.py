@@ -339,7 +339,7 @@ def _write_model(
         "validation": {"auc": auc["validation"]},
         "test": {"auc": auc["test"]},
         "all_turns": judged.scores[split][name].overall.metrics,
-        "verdict_against_rival": {"rival": judged.rival, "verdict": judged.verdict(split)},
+        "rivals": {rival: judged.scores[split][rival].overall.metrics for rival in judged.rivals},
     }
     write_json(folder / "evaluation.json", evaluation)
     return evaluation
