@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from foresense.__main__ import app
 from foresense.config import STEPS, ConfigError
 from foresense.models.anomaly import load_network
-from foresense.signals import Layout, Report, read_json
+from foresense.signals import Layout, Report, SignalError, read_json
 from foresense.signals.clip_turns import open_turns
 from foresense.signals.clips import CLIP_PARTS, NORMAL
 from foresense.steps.anomaly_data import open_clip_data, open_data
@@ -136,8 +138,9 @@ def test_files_agree_and_the_smoke_test_has_run_on_them(finished) -> None:
     assert quality["toy"]["drop"] == facts["quality_drop"]
 
 
-def test_a_device_without_a_host_passes_nothing(finished) -> None:
+def test_a_device_without_a_host_passes_nothing(finished, monkeypatch: pytest.MonkeyPatch) -> None:
     layout, _ = finished
+    monkeypatch.setenv("FORESENSE_PROJECT", str(layout.root))  # the command sets it, too
     (layout.root / "params.yaml").write_text(
         "pipelines:\n  toy: " + json.dumps(images().model_dump(mode="json", exclude_none=True)) + "\n"
     )
@@ -146,6 +149,10 @@ def test_a_device_without_a_host_passes_nothing(finished) -> None:
     assert found.compared == {}
     assert "no host set in devices/pi4.yaml" in str(found)
     assert read_json(found.path)["n_tests_passed"] == 0
+    words = ["--project", str(layout.root), "benchmark", NAME, "--device", "pi4"]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 1
+    assert "pi4: 0/7 tests" in said.output
 
 
 def test_artefacts_are_whole_and_a_change_is_found(finished, tmp_path) -> None:
@@ -197,6 +204,14 @@ def test_a_benchmark_refuses_an_unknown_gate_a_far_device_and_a_changed_file(fin
         run_step(run, images(benchmark={"gates": {"auk": {"at_least": 1}}}))
     with pytest.raises(ConfigError, match=r"pi4 is reached by ssh.*`foresense benchmark toy --device pi4`"):
         run_step(run, images(benchmark={"device": "pi4"}))
+    other = layout.of(NAME).windows / "clips" / "turn_parts.npy"
+    kept = other.read_bytes()
+    np.save(other, np.load(other)[::-1])
+    with pytest.raises(ValueError, match=r"exported for other clips than .* so that none of them is known to be held"):
+        run_step(run, images())
+    with pytest.raises(SignalError, match=r"features of other clips than .* run `foresense features toy` again"):
+        run_step(StepRun("train", NAME, layout), images())
+    other.write_bytes(kept)
     (layout.of(NAME).exports / "clips" / "README.md").write_text("another")
     with pytest.raises(ValueError, match=r"README.md: SHA-256 is .* it changed after its export"):
         run_step(run, images())

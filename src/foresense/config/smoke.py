@@ -164,7 +164,7 @@ def _shrink_anomaly(config: AnomalyConfig) -> AnomalyConfig:
     sections: dict[str, Any] = config.model_dump()
     spectrogram = config.features.spectrogram
     if spectrogram is None:
-        shape = config.train.candidates[config.train.default].network.shape
+        shape = sections["train"]["candidates"][config.train.default]["network"]["shape"]
         source = {"source": "synthetic_images", "height": shape[0], "width": shape[1]}
     else:
         length = config.window.clips.length

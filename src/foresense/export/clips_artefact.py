@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -138,10 +139,13 @@ def _readme(manifest: Mapping[str, Any]) -> str:
     lines = [
         f"# {manifest['pipeline']}: how anomalous a clip is",
         "",
-        f"{how} Standardisation is inside the network. Out comes the probability of an anomaly; above",
-        f"{manifest['threshold']:.6g} is an alarm: {manifest['false_alarm_rate']:g} of normal validation clips are "
-        "above it. `evaluation.json`",
-        f"says how often it is right. '{classes[0]}' is normal, {', '.join(classes[1:])} are not.",
+        fill(
+            f"{how} Standardisation is inside the network. Out comes the probability of an anomaly; above "
+            f"{manifest['threshold']:.6g} is an alarm: at most {manifest['false_alarm_rate']:g} of normal clips are "
+            f"expected above it. `evaluation.json` says how often it is right. Normal is '{classes[0]}'; not normal: "
+            f"{', '.join(classes[1:])}.",
+            width=110,
+        ),
         "",
         "| variant | file | MiB | largest difference from the network |",
         "| --- | --- | ---: | ---: |",

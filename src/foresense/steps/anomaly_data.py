@@ -11,7 +11,7 @@ from foresense.config.anomaly import AnomalyNetworkConfig, DenseAutoencoderConfi
 from foresense.features.grey_images import resized_images
 from foresense.features.logmel import LogMel
 from foresense.models.anomaly import Scaling, is_autoencoder
-from foresense.signals import SignalError, read_json
+from foresense.signals import SignalError, read_json, tree_sha256
 from foresense.signals.clip_turns import ClipTurns, open_turns
 from foresense.signals.clips import NORMAL
 from foresense.steps.frame import StepRun
@@ -118,15 +118,14 @@ def open_data(run: StepRun) -> ClipData:
     manifest = run.paths.features / "manifest.json"
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: not there; run `foresense features {run.pipeline}` first")
-    names = list(read_json(manifest)["names"])
-    statistics = pd.read_parquet(run.paths.features / "features.parquet")[names].to_numpy(np.float32)
-    levels = _open_levels(run.paths.features / "levels.npy")
-    n = len(turns.clips.starts)
-    if len(statistics) != n or (levels is not None and len(levels) != n):
+    content = read_json(manifest)
+    if content["windows_sha256"] != tree_sha256(run.paths.windows):
         raise SignalError(
-            f"{run.paths.features}: features of {len(statistics)} clips, {n} clips are there; run `foresense features "
-            f"{run.pipeline}` again"
+            f"{run.paths.features}: features of other clips than {run.paths.windows / GROUP} holds now; run `foresense "
+            f"features {run.pipeline}` again"
         )
+    statistics = pd.read_parquet(run.paths.features / "features.parquet")[content["names"]].to_numpy(np.float32)
+    levels = _open_levels(run.paths.features / "levels.npy")
     return ClipData(turns, levels, statistics)
 
 

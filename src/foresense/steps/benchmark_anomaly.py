@@ -15,7 +15,7 @@ from foresense.config import ConfigError, read_device
 from foresense.config.anomaly_pipeline import AnomalyBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
 from foresense.export.pi import PiPlan
-from foresense.signals import BenchmarkReport, Gate, file_sha256, read_json, write_json
+from foresense.signals import BenchmarkReport, Gate, file_sha256, read_json, tree_sha256, write_json
 from foresense.steps.anomaly_data import ClipData, open_clip_data, spectrogram_of
 from foresense.steps.export_anomaly import PI
 from foresense.steps.frame import StepRun
@@ -60,9 +60,10 @@ def benchmark_anomaly(run: StepRun, config: AnomalyBenchmarkConfig) -> Benchmark
         if path.parent.name != PI
     }
     data = open_clip_data(run, spectrogram_of(manifests[GROUP]["preparation"]["spectrogram"]))
+    windows_sha256 = tree_sha256(run.paths.windows)
     plan = PiPlan(config.n_warmup, config.n_timed, *config.n_threads)
     for group, manifest in manifests.items():
-        _require_same(run, run.paths.exports / group, manifest)
+        _require_same(run, run.paths.exports / group, manifest, windows_sha256)
     with measuring():
         load = os.getloadavg()[0]
         groups = {group: _measure(run, group, manifest, data, plan) for group, manifest in manifests.items()}
@@ -151,7 +152,7 @@ def _named(gate: Gate) -> Gate:
     return gate.model_copy(update={"name": f"pi_{gate.name}"})
 
 
-def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any]) -> None:
+def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any], windows_sha256: str) -> None:
     for name, expected in manifest["files"].items():
         digest = file_sha256(artefact / name)
         if digest != expected:
@@ -159,11 +160,10 @@ def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any]) -> Non
                 f"{artefact / name}: SHA-256 is {digest[:12]}, manifest.json says {expected[:12]}: it changed after "
                 f"its export; run `foresense export {run.pipeline}` again"
             )
-    found = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
-    if manifest["data_sha256"] != found:
+    if read_json(artefact / "evaluation.json")["windows_sha256"] != windows_sha256:
         raise ValueError(
-            f"{artefact}: exported for other clips than {run.paths.windows / GROUP} holds now; run `foresense train "
-            f"{run.pipeline}` and `foresense export {run.pipeline}` again"
+            f"{artefact}: exported for other clips than {run.paths.windows / GROUP} holds now, so that none of them is "
+            f"known to be held out; run `foresense train {run.pipeline}` and `foresense export {run.pipeline}` again"
         )
 
 

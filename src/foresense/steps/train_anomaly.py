@@ -251,8 +251,8 @@ def choose(
 
 def _said(
     config: AnomalyTrainConfig, trained: Mapping[str, Mapping[int, TrainedDetector]]
-) -> dict[str, dict[int, np.ndarray]]:
-    said: dict[str, dict[int, np.ndarray]] = {}
+) -> dict[str, ByTurn]:
+    said: dict[str, ByTurn] = {}
     for name, by_turn in trained.items():
         said[name] = {turn: one.scores for turn, one in by_turn.items()}
         if config.candidates[name].density:
