@@ -84,7 +84,7 @@ class ClipData:
         """Examples of each clip."""
         if not isinstance(config, DenseAutoencoderConfig):
             return 1
-        return self._levels().shape[2] - config.n_stacked + 1
+        return int(self._levels().shape[2]) - config.n_stacked + 1
 
     def rival_inputs(self, numbers: np.ndarray) -> RivalInputs:
         """What rivals look at."""

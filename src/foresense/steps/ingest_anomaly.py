@@ -40,11 +40,10 @@ def ingest_anomaly(run: StepRun, config: AnomalyIngestConfig) -> IngestReport:
         LOG.warning("%s: %s, n = %d: %s", finding.asset or config.source, finding.kind, finding.n, finding.message)
     facts = {"source": config.source, "raw_sha256": found.sha256, **found.facts}
     write_conditions(run.paths.recordings, found.recordings, facts=facts)
-    is_simulated = isinstance(config, SyntheticImagesConfig | SyntheticVibrationConfig)
     return run.finish(
         IngestReport,
         data_sha256=found.sha256,
-        seed=config.seed if is_simulated else 0,
+        seed=config.seed if isinstance(config, SyntheticImagesConfig | SyntheticVibrationConfig) else 0,
         source=config.source,
         assets=_conditions(found.recordings),
         findings=[asdict(finding) for finding in found.findings],

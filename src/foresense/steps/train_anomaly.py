@@ -249,9 +249,7 @@ def choose(
     )
 
 
-def _said(
-    config: AnomalyTrainConfig, trained: Mapping[str, Mapping[int, TrainedDetector]]
-) -> dict[str, ByTurn]:
+def _said(config: AnomalyTrainConfig, trained: Mapping[str, Mapping[int, TrainedDetector]]) -> dict[str, ByTurn]:
     said: dict[str, ByTurn] = {}
     for name, by_turn in trained.items():
         said[name] = {turn: one.scores for turn, one in by_turn.items()}
