@@ -37,7 +37,10 @@ KINDS = ("activity", "mixed", "actigraphy", "anomaly")
 #: A step receives its section; one that opens params.yaml itself would read what its stage does not declare.
 READS_PARAMS = ("read_any", "read_pipeline", "read_pipelines", "read_stages")
 #: Written only when there is something to say, or by one kind only; an output of DVC has to be there always.
-SOMETIMES = {"ingest": {"refused.csv"}, "benchmark": {"costs.png", "profile.json", "quality.json", "service.json", "smoke_test.json"}}
+SOMETIMES = {
+    "ingest": {"refused.csv"},
+    "benchmark": {"costs.png", "profile.json", "quality.json", "service.json", "smoke_test.json"},
+}
 #: What a pipeline without raw files depends on: the text of its source.
 TEXTS = {
     source: f"src/foresense/sources/{name}.py"
