@@ -29,6 +29,8 @@ from foresense.service.parts import ActigraphyParts, Prepare, PreparedWeek
 from foresense.signals import Recording, file_sha256, write_json
 
 SHIFT, SCALE = 200.0, 141.0
+#: Other tests of this process may have loaded what a service does not.
+ROOMY = ActigraphyServiceConfig(memory_mib=1e6)
 #: Scale and zero of the numbers of an int8 file: it holds -7.1875 to 8.75 in steps of 1/16.
 INT8_SCALE = (0.0625, -13)
 
@@ -146,7 +148,7 @@ def test_a_service_answers_from_the_folder(
     exported: Path, how: Any, week: Any, run: Callable[..., Any], variant: str | None
 ) -> None:
     async def ask() -> Any:
-        async with service_from_artefact(exported, variant=variant, **how) as service:
+        async with service_from_artefact(exported, ROOMY, variant=variant, **how) as service:
             answers = await asyncio.gather(*(service.extract_features(week(n)) for n in range(5)))
             return answers, await service.model_health_check()
 
@@ -217,7 +219,7 @@ def test_a_flipped_byte_is_a_security_error_and_nothing_starts(
     content[len(content) // 2] ^= 1
     expected = file_sha256(artefact / name)
     (artefact / name).write_bytes(content)
-    service = service_from_artefact(artefact, **how)
+    service = service_from_artefact(artefact, ROOMY, **how)
     told = (
         f"{name}: SHA-256 is sha256:{file_sha256(artefact / name)}, manifest.json says sha256:{expected}; nothing was"
     )
@@ -297,7 +299,7 @@ def test_without_a_scaler_the_reader_knows_it(artefact: Path, how: Any, run: Cal
     week = parts.prepare(parts.known_answer.recording)
     assert (week.is_referenced, week.n_filled) == (False, 17)
     with pytest.raises(UnreferencedError, match="no reference of the training people fits it"):
-        run(service_from_artefact(artefact, **how).initialize())
+        run(service_from_artefact(artefact, ROOMY, **how).initialize())
     asked = ActigraphyServiceConfig(allow_unreferenced=True)
     with pytest.raises(EncoderError, match="the model or the scaler is not the one that was exported"):
         run(service_from_artefact(artefact, asked, **how).initialize())

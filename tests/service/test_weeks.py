@@ -172,7 +172,7 @@ def test_a_service_answers_with_it(tmp_path: Path, scaler: MinuteScaler, run: Ca
     lazy = with_samples(lambda samples: samples[:1440].fill(0.0))(wave())
 
     async def ask() -> list[Any]:
-        async with ActigraphyService(lambda: parts) as service:
+        async with ActigraphyService(lambda: parts, rss_mib=lambda: 0.0) as service:
             asked = (service.analyse(one) for one in (*recordings, lazy))
             return await asyncio.gather(*asked, return_exceptions=True)
 

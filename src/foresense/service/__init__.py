@@ -26,7 +26,6 @@ from foresense.service.parts import (
     Metric,
     PreparedWeek,
 )
-from foresense.service.weeks import week_preparation
 from foresense.service.weights import PATModelLoader
 
 __all__ = [
@@ -58,5 +57,4 @@ __all__ = [
     "open_encoder",
     "service_from_artefact",
     "verify_model_integrity",
-    "week_preparation",
 ]
