@@ -63,7 +63,7 @@ class Outcome:
         lost: Those that it does not have, or has with another value.
         duplicated: Rows beyond one for each asset and time.
         hostile: Messages that must be refused.
-        letters: Lines in the dead-letter file.
+        letters: Messages in the dead-letter files, each counted once.
         seconds: From the first message until all was stored.
     """
 
@@ -96,10 +96,17 @@ def outcome(case: str, rig: Rig, n: int, began: float, hostile: int = 0) -> Outc
         raise AssertionError(f"{case}: the bridge left with exit code {code}; see {rig.folder / 'bridge.log'}")
     expected = {(asset, at): celsius for asset, at, celsius in map(sample, range(n))}
     stored = sum(found.get(key) == celsius for key, celsius in expected.items())
-    n_letters = sum(len(path.read_bytes().splitlines()) for path in (rig.folder / "bridge").glob("dead-letters*.jsonl"))
+    n_letters = len(refused_messages(rig.folder / "bridge"))
     return Outcome(
         case, n, stored, n - stored, duplicated + len(found.keys() - expected), hostile, n_letters, round(seconds, 1)
     )
+
+
+def refused_messages(folder: Path) -> set[str]:
+    """Payloads in the dead letters, each once: what a killed bridge had not acknowledged yet comes a second time."""
+    files = folder.glob("dead-letters*.jsonl")
+    letters = (json.loads(line) for path in files for line in path.read_bytes().splitlines())
+    return {letter.get("payload", letter.get("payload_base64")) for letter in letters}
 
 
 def broker_down(folder: Path, size: Size) -> Outcome:

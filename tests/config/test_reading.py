@@ -209,7 +209,7 @@ def test_what_forecasts_refuses_another_kind(tmp_path):
         (
             "kind: activity",
             "kind: dance",
-            "pipelines.wrist.kind: no kind 'dance' (known: forecast, activity, mixed, actigraphy)",
+            "pipelines.wrist.kind: no kind 'dance' (known: forecast, activity, mixed, actigraphy, anomaly)",
         ),
         (
             "n_times: 0",
