@@ -9,13 +9,10 @@ from pathlib import Path
 from foresense.config import read_pipelines
 from foresense.signals import BenchmarkReport, ExportReport, TrainReport, read_report
 from foresense.signals.reports import REPORTS
-from foresense.steps.train_report import certainty
+from foresense.steps.results_table import Rows, gates_table, table
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results: written by `python -m tools.readme` -->", "<!-- end of results -->"
-SHOWN = ("oil", "oil-paper", "plant")  # pipelines that forecast, of which full results are committed
-SHOWN_PEOPLE = ("activity",)  # the same of pipelines of people
-SHOWN_MIXED = {"air": "rmse", "air-class": "macro_f1", "icu": "auroc", "sleep": "auroc"}  # -> the metric that chooses
 
 
 class NotPresentableError(ValueError):
@@ -45,7 +42,7 @@ def with_results(text: str, root: Path) -> str:
 
     Raises:
         NotPresentableError: no markers, or a report that must not be shown.
-        FileNotFoundError: a pipeline has no report.
+        FileNotFoundError: a pipeline with a benchmark lacks another report.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise NotPresentableError(f"expected the markers {BEGIN!r} and {END!r} once each")
@@ -55,112 +52,13 @@ def with_results(text: str, root: Path) -> str:
 
 
 def results(root: Path) -> str:
-    """Two tables in Markdown: quality beside its best rival, and the gates of what ships."""
-    quality = [
-        "| pipeline | data | ships | MSE [95 % interval] | best baseline | beats it | file | p95 latency |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    gates = ["| pipeline | gate | target | measured | headroom | verdict |", "| --- | --- | --- | --- | --- | --- |"]
-    for name in SHOWN:
-        train, benchmark = presentable(root, name)
-        description = read_pipelines(root / "params.yaml")[name].description
-        rival = min(train.baselines, key=lambda one: train.baselines[one]["mse"])
-        low, high = train.interval["mse"]
-        shipped = benchmark.variants[benchmark.ships] if benchmark.ships else None
-        candidates = sorted(set(train.model["candidates"].values()))
-        quality.append(
-            f"| `{name}` | {description} | {', '.join(candidates)} | {train.test['mse']:.4f} [{low:.4f}, {high:.4f}] | "
-            f"{rival}: {train.baselines[rival]['mse']:.4f} | {_beats(train)} | "
-            + (
-                f"{benchmark.ships}, {shipped['size_mib']:.1f} MiB | {shipped['latency_ms']['p95']:.0f} ms |"
-                if shipped
-                else "none | - |"
-            )
-        )
-        gates += _gates(name, train, benchmark)
-    people, mixed = _people(root, gates), _mixed(root, gates)
-    cpu = presentable(root, SHOWN[0])[1].environment
-    note = (
-        f"MSE in squared scaled units on the test part. Difference: MSE of the model minus that of its best "
-        f"baseline on the same windows, 95 % interval by blocks; below 0 the model is surely better. Latency of one "
-        f"forecast on one thread of {cpu.cpu}, {cpu.threads} threads."
-    )
-    return "\n".join(["", *quality, "", note, "", *people, "", *mixed, "", *gates, "", ""])
-
-
-def _people(root: Path, gates: list[str]) -> list[str]:
-    """The table of pipelines of people; their gates are added to `gates`."""
-    lines = [
-        "| pipeline | data | ships | macro-F1 [95 % interval] | best rival | ahead | file | p95, raw window to label |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in SHOWN_PEOPLE:
-        train, benchmark = presentable(root, name)
-        description = read_pipelines(root / "params.yaml")[name].description
-        low, high = train.interval["macro_f1"]
-        found = train.groups["people"]["difference_to_best_rival"]
-        ahead, least, most = found["macro_f1"]
-        verdict = "yes" if train.beats_baselines else "**not surely**"
-        shipped = benchmark.variants[benchmark.ships] if benchmark.ships else None
-        file = (
-            f"{benchmark.ships}, {shipped['size_mib']:.1f} MiB | {shipped['latency_ms']['p95']:.1f} ms"
-            if shipped
-            else "none | -"
-        )
-        lines.append(
-            f"| `{name}` | {description} | {train.model['candidate']} | {train.test['macro_f1']:.3f} [{low:.3f}, "
-            f"{high:.3f}] | {found['rival']}: {train.baselines[found['rival']]['macro_f1']:.3f} | {verdict}; "
-            f"{ahead:+.3f} [{least:+.3f}, {most:+.3f}] | {file} |"
-        )
-        gates += _gates(name, train, benchmark)
-    return lines
-
-
-def _mixed(root: Path, gates: list[str]) -> list[str]:
-    """The table of pipelines of mixed recordings; their gates are added to `gates`."""
-    lines = [
-        "| pipeline | data | ships | held out [95 % interval] | best network minus best rival | file | p95 latency |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, metric in SHOWN_MIXED.items():
-        train, benchmark = presentable(root, name)
-        description = read_pipelines(root / "params.yaml")[name].description
-        low, high = train.interval[metric]
-        (group,) = train.groups.values()
-        found = group["best_network_minus_best_rival"]
-        ahead, least, most = found[metric]
-        kind = ", **a rival**" if train.model["is_rival"] else ""
-        shipped = benchmark.variants[benchmark.ships] if benchmark.ships else None
-        file = (
-            f"{benchmark.ships}, {shipped['size_mib']:.1f} MiB | {shipped['latency_ms']['p95']:.1f} ms"
-            if shipped
-            else "none | -"
-        )
-        lines.append(
-            f"| `{name}` | {description} | {train.model['candidate']}{kind} | {metric.replace('_', ' ')} "
-            f"{train.test[metric]:.3f} [{low:.3f}, {high:.3f}] | {ahead:+.3f} [{least:+.3f}, {most:+.3f}] against "
-            f"{found['rival']}: {found['verdict']} | {file} |"
-        )
-        gates += _gates(name, train, benchmark)
-    return lines
-
-
-def _gates(name: str, train: TrainReport, benchmark: BenchmarkReport) -> list[str]:
-    lines = []
-    for gate in [*train.gates, *benchmark.gates]:
-        unit = "" if gate.unit == "1" else f" {gate.unit}"
-        verdict = "PASS" if gate.passed else "**FAIL**"
-        lines.append(
-            f"| `{name}` | {gate.name} | {gate.comparison} {gate.target:g}{unit} | {gate.value:.4g} | "
-            f"{gate.headroom:+.0%} | {verdict} |"
-        )
-    return lines
-
-
-def _beats(train: TrainReport) -> str:
-    """Whether the model beats its best rival, and how surely."""
-    verdict = "yes" if train.beats_baselines else "**no**"
-    return f"{verdict}; {certainty(train.groups)}" if train.groups else verdict
+    """The table of every pipeline with a committed benchmark, and its gates."""
+    configs = read_pipelines(root / "params.yaml")
+    shown = [name for name in configs if (root / "reports" / name / "benchmark.json").is_file()]
+    rows: Rows = {name: (configs[name], *presentable(root, name)) for name in shown}
+    n_gates = sum(len(train.gates) + len(benchmark.gates) for _, train, benchmark in rows.values())
+    folded = [f"<details><summary>All {n_gates} gates</summary>", "", *gates_table(rows), "", "</details>"]
+    return "\n".join(["", *table(rows), "", *folded, "", ""])
 
 
 def presentable(root: Path, pipeline: str) -> tuple[TrainReport, BenchmarkReport]:

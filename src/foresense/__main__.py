@@ -154,14 +154,23 @@ def benchmark(
 
 
 @app.command()
-def pipelines() -> None:
+def pipelines(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Results and gates as tables in Markdown.")] = False,
+) -> None:
     """List the pipelines with their data, model and last result."""
+    from foresense.signals import Layout
+
+    layout = Layout(root=_project(), project=_project())
+    if markdown:
+        from foresense.steps.results_table import markdown as results
+
+        typer.echo(results(layout))
+        return
     from rich.console import Console
 
-    from foresense.signals import Layout
     from foresense.steps.pipelines import listing
 
-    Console(width=None if sys.stdout.isatty() else 160).print(listing(Layout(root=_project(), project=_project())))
+    Console(width=None if sys.stdout.isatty() else 160).print(listing(layout))
 
 
 @app.command()

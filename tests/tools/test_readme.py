@@ -14,13 +14,15 @@ from foresense.signals import (
     FeaturesReport,
     Gate,
     IngestReport,
+    Layout,
     TrainReport,
     WindowReport,
     read_report,
     write_report,
 )
 from foresense.signals.reports import REPORTS
-from tools.readme import BEGIN, END, SHOWN, SHOWN_MIXED, SHOWN_PEOPLE, NotPresentableError, presentable, with_results
+from foresense.steps.results_table import markdown
+from tools.readme import BEGIN, END, NotPresentableError, presentable, with_results
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,14 +45,24 @@ def header(pipeline: str, step: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-RIVALS = ({"dlinear": {"mse": 0.2}, "last value": {"mse": 1.0}}, {"forest": {"macro_f1": 0.86}})
-MIXED = {"recordings": {"best_network_minus_best_rival": {"rival": "ridge", "verdict": "behind"}}}
-MIXED["recordings"]["best_network_minus_best_rival"] |= {name: [2.5, 1.0, 4.0] for name in SHOWN_MIXED.values()}
-PEOPLE = {"people": {"difference_to_best_rival": {"rival": "forest", "macro_f1": [0.01, -0.02, 0.04]}}}
+#: One pipeline of each shape of results: forecasts, people, tables with holes, images.
+SHOWN = ("oil", "activity", "air", "thermal")
+FORECASTS = {"difference_to_best_baseline": {"mse": 0.05, "interval": [0.01, 0.09]}}
+GROUPS: dict[str, dict[str, Any]] = {
+    "oil": {"ETTh1": FORECASTS},
+    "activity": {"people": {"difference_to_best_rival": {"rival": "forest", "macro_f1": [0.01, -0.02, 0.04]}}},
+    "air": {
+        "recordings": {
+            "chosen_by": "rmse",
+            "best_network_minus_best_rival": {"rival": "ridge", "rmse": [2.5, 1.0, 4.0]},
+        }
+    },
+    "thermal": {"clips": {"minus_best_rival": {"modules": {"rival": "forest", "auc": [0.03, 0.01, 0.05]}}}},
+}
 
 
 def project(folder: Path) -> Path:
-    for pipeline in (*SHOWN, *SHOWN_PEOPLE, *SHOWN_MIXED):
+    for pipeline in SHOWN:
         reports = folder / "reports" / pipeline
         write_report(reports, IngestReport(**header(pipeline, "ingest"), source="s", assets={}, findings=[]))
         write_report(reports, WindowReport(**header(pipeline, "window"), groups={}))
@@ -60,13 +72,19 @@ def project(folder: Path) -> Path:
             **header(pipeline, "train"),
             model={"candidates": {"a": "asked"}, "candidate": "late", "is_rival": pipeline == "air"},
             windows={},
-            test={"mse": 0.25, "macro_f1": 0.87, "rmse": 76.0, "auroc": 0.75},
-            interval={"mse": [0.2, 0.3], "macro_f1": [0.85, 0.89], "rmse": [70.0, 80.0], "auroc": [0.7, 0.8]},
-            baselines=RIVALS[pipeline in SHOWN_PEOPLE],
+            test={"mse": 0.25, "macro_f1": 0.87, "rmse": 76.0, "auc": 0.9},
+            interval={"mse": [0.2, 0.3], "macro_f1": [0.85, 0.89], "rmse": [70.0, 80.0], "auc": [0.85, 0.95]},
+            baselines={
+                "forest" if pipeline in ("activity", "thermal") else "dlinear": {
+                    "mse": 0.2,
+                    "macro_f1": 0.86,
+                    "auc": 0.87,
+                }
+            },
             per_channel={},
             timing={},
             candidates={},
-            groups=PEOPLE if pipeline in SHOWN_PEOPLE else MIXED if pipeline in SHOWN_MIXED else {},
+            groups=GROUPS[pipeline],
             beats_baselines=False,
             conclusion="",
         )
@@ -99,27 +117,35 @@ def test_a_lost_comparison_and_a_failed_gate_are_shown_loudly(tmp_path: Path) ->
     assert text.startswith(f"before\n{BEGIN}\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "old" not in text
-    assert "| asked | 0.2500 [0.2000, 0.3000] | dlinear: 0.2000 | **no** | onnx-int8, 1.5 MiB | 12 ms |" in text
+    edge = "| onnx-int8, 1.5 MiB | 12 ms | **size_mib FAILED** |"
+    assert f"| asked | MSE 0.250 [0.200, 0.300] | dlinear: 0.200 | +0.05 [+0.01, +0.09]: **behind** {edge}" in text
+    assert f"| macro-F1 0.870 [0.850, 0.890] | forest: 0.860 | +0.01 [-0.02, +0.04]: not sure {edge}" in text
+    assert f"| late, **a rival** | RMSE 76.0 [70.0, 80.0] | ridge | +2.5 [+1, +4]: **behind** {edge}" in text
+    assert f"| late | AUC 0.900 [0.850, 0.950] | forest: 0.870 | +0.03 [+0.01, +0.05]: ahead {edge}" in text
     assert "| size_mib | <= 1 MiB | 1.5 | -50% | **FAIL** |" in text
-    people = "| late | 0.870 [0.850, 0.890] | forest: 0.860 | **not surely**; +0.010 [-0.020, +0.040] | onnx-int8"
-    assert people in text
-    mixed = "| late, **a rival** | rmse 76.000 [70.000, 80.000] | +2.500 [+1.000, +4.000] against ridge: behind | onnx"
-    assert mixed in text
-    assert "| late | auroc 0.750 [0.700, 0.800] |" in text
 
 
 @pytest.mark.parametrize(
     ("intervals", "said"),
     [
-        ([[-0.2, -0.1]], "**no**; difference [-0.2000, -0.1000]"),
-        ([[-0.2, 0.1]], "**no**; difference [-0.2000, 0.1000], perhaps chance"),
-        ([[0.1, 0.2]], "**no**; difference [0.1000, 0.2000]"),
-        ([[-0.2, -0.1], [-0.2, 0.1]], "**no**; surely ahead in 1, surely behind in 0 of 2"),
+        ([[-0.2, -0.1]], "-0.15 [-0.2, -0.1]: ahead"),
+        ([[-0.2, 0.1]], "-0.15 [-0.2, +0.1]: not sure"),
+        ([[-0.2, -0.1], [-0.2, 0.1]], "surely ahead in 1, surely behind in 0 of 2"),
     ],
 )
 def test_how_sure_a_comparison_is_stands_beside_it(tmp_path: Path, intervals: list[list[float]], said: str) -> None:
-    groups = {str(n): {"difference_to_best_baseline": {"interval": one}} for n, one in enumerate(intervals)}
+    groups = {
+        str(n): {"difference_to_best_baseline": {"mse": -0.15, "interval": one}} for n, one in enumerate(intervals)
+    }
     assert f"| {said} | onnx-int8" in with_results(f"{BEGIN}{END}", change(project(tmp_path), "train", groups=groups))
+
+
+def test_pipelines_without_results_of_the_full_profile_are_named(tmp_path: Path) -> None:
+    folder = change(project(tmp_path), "benchmark", profile="smoke")
+    said = markdown(Layout(root=folder, project=folder))
+    assert "| `activity` |" in said
+    assert "| `oil` |" not in said
+    assert "Not measured in the full profile: `oil`, `oil-paper`" in said
 
 
 @pytest.mark.parametrize("step", STEPS)
