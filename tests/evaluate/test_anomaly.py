@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from foresense.evaluate import anomaly
 from foresense.evaluate.anomaly import AnomalyScoreError, AnomalyScores, judge_anomalies, threshold_of
 
 CLASSES = ("normal", "ball", "race")
@@ -78,6 +79,23 @@ def test_conditions_and_groups_are_judged_by_themselves() -> None:
     assert json.loads(json.dumps(found.to_json()))["overall"]["n_normal"] == 3
 
 
+def test_a_machine_is_judged_against_all_normal_clips() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    scores = np.array([0.2, 0.6, 0.9, 0.4, 0.3, 0.1])
+    found = judged(labels, scores, machines=np.array(["a", "b", "b", "c", "c", "c"])).machines
+    assert set(found) == {"b", "c"}
+    assert (found["c"].n_normal, found["c"].n_anomalous) == (2, 3)
+    assert found["c"].metrics["auc"] == pytest.approx(roc_auc_score([0, 0, 1, 1, 1], scores[[0, 1, 3, 4, 5]]))
+
+
+@pytest.mark.parametrize(("n_units", "has_interval"), [(4, False), (5, True)])
+def test_too_few_units_have_no_interval(n_units: int, has_interval: bool) -> None:
+    labels, units = np.repeat([0, 1], 40), np.concatenate([np.arange(40), np.arange(40) % n_units])
+    row = judged(labels, np.random.default_rng(0).standard_normal(80), units=units).overall
+    assert row.n_units == (40, n_units)
+    assert bool(row.intervals) == has_interval
+
+
 def test_a_group_of_one_kind_has_counts_and_no_metrics() -> None:
     labels = np.array([0, 0, 1])
     found = judged(labels, np.array([0.1, 0.2, 0.9]), groups={"machine": np.array(["a", "b", "b"])})
@@ -100,8 +118,9 @@ def test_intervals_hold_the_area_of_the_world_and_are_wider_by_asset() -> None:
     assert wide[1] - wide[0] > 2 * (by_clip[1] - by_clip[0])
 
 
-def test_a_resample_of_units_is_the_area_of_the_clips_that_it_holds() -> None:
+def test_a_resample_of_units_is_the_area_of_the_clips_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two units a kind have nine resamples; their areas by scikit-learn bound the interval, and are its quantiles."""
+    monkeypatch.setattr(anomaly, "LEAST_UNITS", 2)
     labels, units = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 2, 3, 3])
     scores = np.array([0.1, 0.7, 0.4, 0.3, 0.6, 0.8])
     areas = []

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from foresense.features import grey_images
-from foresense.features.grey_images import ImageError, resize_factors, resized_images
+from foresense.features.grey_images import ImageError, resized_images
 from foresense.features.picture_statistics import image_statistics, spectrogram_statistics
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 40, 24)).astype(np.uint8)
@@ -26,7 +26,6 @@ def test_channels_are_copies_and_the_same_size_is_the_same_image() -> None:
     assert same.dtype == np.float32
     for channel in range(3):
         np.testing.assert_array_equal(same[..., channel], IMAGES)
-    assert resize_factors((40, 24), height=224, width=224) == (5.6, pytest.approx(28 / 3))
 
 
 def test_a_plane_stays_a_plane_and_levels_stay_inside() -> None:

@@ -9,15 +9,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 from transformers.audio_utils import mel_filter_bank, spectrogram
 
 from foresense.config.anomaly import SpectrogramConfig
 from foresense.features import logmel
-from foresense.features.logmel import LogMel, LogMelError, mel_filters, stacked_frames
+from foresense.features.logmel import LogMel, LogMelError, mel_filters
 
 GOLDEN = Path(__file__).parent / "golden" / "logmel.json"
 SMALL = LogMel(rate_hz=8000, n_fft=256, hop=64, n_mels=20, fmin_hz=50, fmax_hz=4000)
@@ -109,28 +107,9 @@ def test_a_batch_is_its_clips_one_by_one_however_much_memory_it_takes(monkeypatc
     assert levels.dtype == np.float32
 
 
-@given(n_frames=st.integers(1, 500), hop=st.integers(1, 200))
-def test_the_shortest_clip_of_so_many_frames_has_them_and_one_sample_less_has_not(n_frames: int, hop: int) -> None:
-    parameters = LogMel(8000, 256, hop, 20, 50, 4000)
-    n_samples = parameters.n_samples(n_frames)
-    assert parameters.n_frames(n_samples) == n_frames
-    if n_samples:
-        assert parameters.n_frames(n_samples - 1) == n_frames - 1
-
-
 def test_bands_have_unit_area_and_meet_at_their_middles() -> None:
     filters = mel_filters(16000, 8192, 10, 0, 8000)
     np.testing.assert_allclose(filters.sum(axis=1) * 16000 / 8192, 1, rtol=2e-4)  # a sum for an integral
-
-
-def test_stacked_frames_are_those_of_the_baseline_of_dcase() -> None:
-    levels = np.random.default_rng(0).standard_normal((2, 4, 9)).astype(np.float32)
-    stacked = stacked_frames(levels, 5)
-    assert stacked.shape == (2, 5, 20)
-    for clip in range(2):
-        for first in range(5):
-            expected = np.concatenate([levels[clip, :, first + frame] for frame in range(5)])
-            np.testing.assert_array_equal(stacked[clip, first], expected)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +140,6 @@ def test_clips_that_cannot_be_used_are_refused() -> None:
     clips[1, 7] = np.nan
     with pytest.raises(LogMelError, match="clip 1 of 3 has a sample that is not finite; leave it out"):
         SMALL(clips)
-    with pytest.raises(LogMelError, match=r"at least n_stacked \(5\) frames, found \(2, 20, 4\)"):
-        stacked_frames(np.zeros((2, 20, 4)), 5)
 
 
 def test_the_file_runs_alone_on_a_device_with_python_3_9_and_numpy() -> None:

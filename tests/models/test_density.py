@@ -1,11 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 
-from foresense.models.density import fit_density, load_density, save_density
+from foresense.models.density import fit_density
 
 RNG = np.random.default_rng(0)
 EMBEDDINGS = RNG.standard_normal((50, 6)) @ RNG.standard_normal((6, 6)) + 3
@@ -34,16 +32,6 @@ def test_more_values_than_clips_are_no_trouble() -> None:
     density = fit_density(wide)
     assert 0 < density.shrinkage <= 1
     assert density.scores(wide + 5).min() > density.scores(wide).max()
-
-
-def test_a_density_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    density = fit_density(EMBEDDINGS)
-    save_density(tmp_path, density)
-    found = load_density(tmp_path)
-    np.testing.assert_array_equal(found.scores(EMBEDDINGS), density.scores(EMBEDDINGS))
-    assert found.shrinkage == density.shrinkage
-    with pytest.raises(FileNotFoundError, match=r"density\.safetensors: not there; run `foresense train thermal`"):
-        load_density(tmp_path / "thermal" / "models")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 from scipy.io import savemat, wavfile
+from scipy.signal import welch
 
+from foresense.config import read_any
 from foresense.config.anomaly import AnomalyIngestConfig
 from foresense.signals.clips import NORMAL, UNKNOWN
 from foresense.sources import Places, SourceError
@@ -54,6 +56,13 @@ def test_modules_are_read_with_their_conditions_and_equal_images_are_one_asset(t
     assert [(finding.kind, finding.n) for finding in found.findings] == [("duplicate", 1)]
 
 
+def test_neighbouring_numbers_of_a_condition_are_one_stretch(tmp_path: Path) -> None:
+    normal = {str(number): (grey(number), "No-Anomaly") for number in range(1, 11)}
+    module_files(tmp_path / "set", normal | {str(number): (grey(number), "Cell") for number in range(20, 25)})
+    found = read("infrared_modules", tmp_path, raw="set").recordings.groups["stretch"]
+    assert found == (*"0011223344", *"01234")
+
+
 def test_an_image_that_cannot_be_used_is_refused_and_counted(tmp_path: Path) -> None:
     colour = np.zeros((40, 24, 3), np.uint8)
     module_files(tmp_path / "set", {"1": (grey(10), "Cell"), "2": (colour, "Cell"), "3": (grey(5), "Cell")})
@@ -93,6 +102,9 @@ def test_the_real_modules_are_all_there(real_data: Path) -> None:
     assert np.bincount(found.recordings.labels).tolist() == [100] * 12
     assert len(set(found.recordings.assets)) == 1200
     assert found.findings == ()
+    stretches = np.array(found.recordings.groups["stretch"])
+    for label in range(12):
+        assert np.bincount(stretches[found.recordings.labels == label].astype(int)).tolist() == [20] * 5
 
 
 # Bearings
@@ -130,6 +142,23 @@ def test_a_rate_that_cannot_be_told_is_not_guessed() -> None:
         SourceError, match=r"here: the sampling rate cannot be told .* name other rates in ingest\.cand"
     ):
         established_rate(noise, shaft_hz=29.93, line_hz=60.0, candidates_hz=(12_000.0, 48_000.0), where="here")
+
+
+@pytest.mark.parametrize(("n", "shaft_hz"), [(300, 29.93), (48_000, 0.0), (48_000, float("nan"))])
+def test_a_rate_needs_some_turns_of_the_shaft(n: int, shaft_hz: float) -> None:
+    with pytest.raises(SourceError, match=r"here: .* expected at least 4 turns at every one of .*; leave the record"):
+        established_rate(
+            rig(12_000.0)[:n], shaft_hz=shaft_hz, line_hz=60.0, candidates_hz=(12_000.0, 48_000.0), where="here"
+        )
+
+
+def test_resampling_is_flat_to_where_its_docstring_says() -> None:
+    """A filter for 12 kHz: within 1 % up to 4.98 kHz."""
+    times_s = np.arange(48_000) / 48_000
+    for tone_hz in (1000, 4000, 4980):
+        tone = np.sin(2 * np.pi * tone_hz * times_s)
+        found = resampled(tone, 48_000.0, 12_000.0)[500:-500]
+        assert found.std() == pytest.approx(np.sqrt(0.5), rel=0.012)
 
 
 def test_resampling_keeps_what_fits_under_half_the_new_rate_and_nothing_else() -> None:
@@ -177,6 +206,25 @@ def test_bearings_say_what_is_wrong_with_them(tmp_path: Path) -> None:
     (tmp_path / "set" / "normal_0.mat").rename(tmp_path / "set" / "healthy.mat")
     with pytest.raises(SourceError, match=r"healthy\.mat: expected normal_<load>\.mat or 12k_DE_"):
         read("cwru_bearing", tmp_path, raw="set")
+
+
+def test_the_edge_of_the_bands_of_acoustic_does_not_tell_how_a_record_was_made(real_data: Path) -> None:
+    """Only the healthy record was resampled: above 5.1 kHz its filter tells it from all others, below not."""
+    found = read("cwru_bearing", real_data).recordings
+    falls: dict[float, list[float]] = {}
+    highest_hz = read_any(Path(__file__).parents[2] / "params.yaml", "acoustic").features.spectrogram.fmax_hz
+    for top_hz in (highest_hz, 6000.0):
+        for start, end in zip(found.starts, found.ends, strict=True):
+            frequencies_hz, power = welch(found.samples[start:end], 12_000, nperseg=2048)
+            above, below = (
+                power[(frequencies_hz >= low_hz) & (frequencies_hz < low_hz + 300)].mean()
+                for low_hz in (top_hz - 300, top_hz - 900)
+            )
+            falls.setdefault(top_hz, []).append(10 * np.log10(above / below))
+    is_faulty = found.labels != NORMAL
+    for top_hz, is_told in ((highest_hz, False), (6000.0, True)):
+        healthy, faulty = np.array(falls[top_hz])[~is_faulty], np.array(falls[top_hz])[is_faulty]
+        assert (healthy.min() > faulty.max()) == is_told, (top_hz, healthy, faulty)
 
 
 def test_the_real_healthy_bearing_was_recorded_at_48_khz(real_data: Path) -> None:

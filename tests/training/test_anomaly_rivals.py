@@ -5,9 +5,10 @@ from sklearn.metrics import roc_auc_score
 from foresense.training import anomaly_rivals
 from foresense.training.anomaly_rivals import (
     ANOMALY_RIVALS,
+    CONDITION_RIVALS,
     AnomalyRivalError,
     RivalInputs,
-    forest_conditions,
+    rival_conditions,
     rival_scores,
 )
 
@@ -36,7 +37,7 @@ def test_a_rival_tells_what_leaves_the_normal_and_is_a_function_of_its_seed(name
 
 
 @pytest.mark.parametrize("name", ANOMALY_RIVALS)
-def test_only_the_forest_looks_at_anomalous_training_clips(name: str) -> None:
+def test_only_those_that_tell_conditions_look_at_anomalous_training_clips(name: str) -> None:
     train, test = part(0), part(1)
     changed = RivalInputs(
         np.where(train.labels[:, None, None] == 1, 9.0, train.inputs),
@@ -44,7 +45,7 @@ def test_only_the_forest_looks_at_anomalous_training_clips(name: str) -> None:
         train.labels,
     )
     (scores,), (others,) = (rival_scores(name, one, (test,), seed=0) for one in (train, changed))
-    assert np.array_equal(scores, others) == (name != "forest")
+    assert np.array_equal(scores, others) == (name not in CONDITION_RIVALS)
 
 
 def test_the_plane_is_that_of_the_singular_vectors() -> None:
@@ -60,20 +61,23 @@ def test_the_plane_is_that_of_the_singular_vectors() -> None:
 def test_rivals_say_what_they_cannot_learn_from() -> None:
     train = part(0)
     normal = RivalInputs(*(column[train.labels == 0] for column in (train.inputs, train.statistics, train.labels)))
-    with pytest.raises(AnomalyRivalError, match=r"no rival 'forrest' \(known: forest, gaussian, pca, isolation_forest"):
+    with pytest.raises(AnomalyRivalError, match=r"no rival 'forrest' \(known: logistic, forest, gaussian, pca, isolat"):
         rival_scores("forrest", train, (), seed=0)
-    with pytest.raises(AnomalyRivalError, match="the training part has only normal clips, and it learns from both"):
-        rival_scores("forest", normal, (), seed=0)
+    for name in CONDITION_RIVALS:
+        with pytest.raises(AnomalyRivalError, match=f"'{name}': the training part has only normal clips, and"):
+            rival_scores(name, normal, (), seed=0)
     anomalous = RivalInputs(train.inputs, train.statistics, np.ones_like(train.labels))
     with pytest.raises(AnomalyRivalError, match="rival 'pca': 0 normal training clips, and it needs at least 2"):
         rival_scores("pca", anomalous, (), seed=0)
 
 
-def test_a_forest_tells_conditions_and_gives_none_to_those_that_it_never_saw() -> None:
+@pytest.mark.parametrize("name", CONDITION_RIVALS)
+def test_a_rival_tells_conditions_and_gives_none_to_those_that_it_never_saw(name: str) -> None:
     train, test = part(0), part(1)
-    (said,) = forest_conditions(train, (test,), n_conditions=3, seed=0)
+    (said,) = rival_conditions(name, train, (test,), n_conditions=3, seed=0)
     np.testing.assert_allclose(said.sum(axis=1), 1)
     assert (said[:, 2] == 0).all()
     assert (said.argmax(axis=1) == test.labels).mean() > 0.6
-    with pytest.raises(AnomalyRivalError, match=r"has conditions \[1\], and a forest needs at least 2"):
-        forest_conditions(RivalInputs(train.inputs, train.statistics, np.ones(80, int)), (), n_conditions=3, seed=0)
+    alike = RivalInputs(train.inputs, train.statistics, np.ones(80, int))
+    with pytest.raises(AnomalyRivalError, match=rf"has conditions \[1\], and '{name}' needs at least 2; hold out"):
+        rival_conditions(name, alike, (), n_conditions=3, seed=0)

@@ -18,6 +18,8 @@ from foresense.signals.clips import NORMAL
 ANOMALY_METRICS = ("auc", "partial_auc", "detection_rate", "false_alarm_rate")
 #: Highest false alarm rate that the partial AUC looks at (DCASE 2020 Task 2).
 MAX_FALSE_ALARM_RATE = 0.1
+#: Units of each kind that an interval draws from, at least: of 2 or 3 units it would hold the truth in 6 of 10 cases.
+LEAST_UNITS = 5
 _CHUNK_VALUES = 2**21  # resamples x clips at once: bounds the memory
 
 
@@ -34,7 +36,8 @@ class AnomalyRow:
         n_anomalous: Clips.
         n_units: Units of normal and of anomalous clips.
         metrics: Name in ANOMALY_METRICS -> value; empty where either kind has no clip.
-        intervals: Name -> percentile interval by units; empty where either kind has fewer than two units.
+        intervals: Name -> percentile interval by units; empty where either kind has fewer than LEAST_UNITS. Of so few
+            as 5 to 10 it holds the truth less often than its level says (0.77 to 0.86 for 0.95, simulated).
     """
 
     n_normal: int
@@ -50,10 +53,12 @@ class AnomalyScores:
 
     Attributes:
         threshold: A score above it is an alarm; None where each clip has its own.
-        alarms_per_hour: False alarms in an hour of normal operation; None for images, which have no hours.
+        alarms_per_hour: False alarms in an hour of normal operation, clips that overlap counted one by one; None for
+            images, which have no hours. Its interval is that of the false alarm rate, by the clips of an hour.
         overall: All clips.
         conditions: Each anomalous condition against all normal clips.
-        groups: Grouping -> label -> the clips of that label alone: machine by machine.
+        groups: Grouping -> label -> the clips of that label alone.
+        machines: Machine -> its anomalous clips against all normal ones; empty where nobody asked.
     """
 
     threshold: float | None
@@ -61,6 +66,7 @@ class AnomalyScores:
     overall: AnomalyRow
     conditions: dict[str, AnomalyRow]
     groups: dict[str, dict[str, AnomalyRow]]
+    machines: dict[str, AnomalyRow]
 
     def to_json(self) -> dict[str, Any]:
         """What JSON can hold, for a report."""
@@ -106,6 +112,7 @@ def judge_anomalies(
     hop_s: float | None,
     rng: np.random.Generator,
     groups: Mapping[str, np.ndarray] | None = None,
+    machines: np.ndarray | None = None,
     n_resamples: int = N_RESAMPLES,
     level: float = LEVEL,
 ) -> AnomalyScores:
@@ -126,6 +133,7 @@ def judge_anomalies(
         hop_s: Seconds from one clip to the next; None for images. Every clip above the threshold is an alarm.
         rng: Draws the units.
         groups: Grouping -> (n,) labels, to be judged one by one.
+        machines: (n,), names: the anomalous clips of each are judged against all normal ones.
         n_resamples: How many sets of units are drawn.
         level: Share of the resampled values inside an interval.
 
@@ -172,6 +180,9 @@ def judge_anomalies(
         groups={
             grouping: {str(one): row(column == one) for one in np.unique(column)} for grouping, column in groups.items()
         },
+        machines={}
+        if machines is None
+        else {str(one): row(is_normal | (machines == one)) for one in np.unique(machines[~is_normal])},
     )
 
 
@@ -229,7 +240,7 @@ def _row(ranked: "_Ranked", units: np.ndarray, rng: np.random.Generator, n_resam
         return AnomalyRow(n_normal, n_anomalous, (n_units[0], n_units[1]), {}, {})
     values = ranked.metrics(np.ones((1, len(is_normal))))
     intervals: dict[str, Interval] = {}
-    if min(n_units) > 1:
+    if min(n_units) >= LEAST_UNITS:
         drawn = [ranked.metrics(weights) for weights in _resamples(is_normal, kinds, rng, n_resamples)]
         for name in ANOMALY_METRICS:
             low, high = np.quantile(np.concatenate([one[name] for one in drawn]), [(1 - level) / 2, (1 + level) / 2])

@@ -42,11 +42,6 @@ def resized_images(images: np.ndarray, *, height: int, width: int, n_channels: i
     return np.repeat(grey[..., None], n_channels, axis=3)
 
 
-def resize_factors(shape: tuple[int, int], *, height: int, width: int) -> tuple[float, float]:
-    """How many rows and columns of the result one row and column of an image (h, w) become."""
-    return height / shape[0], width / shape[1]
-
-
 @lru_cache(maxsize=8)
 def _weights(n_from: int, n_to: int) -> np.ndarray:
     """(n_to, n_from), float32: what each old pixel adds to each new one."""

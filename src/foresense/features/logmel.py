@@ -75,10 +75,6 @@ class LogMel:
         """Frames of a clip of `n_samples`."""
         return 1 + n_samples // self.hop
 
-    def n_samples(self, n_frames: int) -> int:
-        """Samples of the shortest clip that has `n_frames` frames: no cropping and no padding is needed."""
-        return (n_frames - 1) * self.hop
-
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """Levels of clips.
 
@@ -159,30 +155,6 @@ def mel_to_hz(mels: np.ndarray) -> np.ndarray:
     """Frequencies of mels, Hz, on Slaney's scale."""
     above = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mels, _BREAK_MEL) - _BREAK_MEL))
     return np.where(mels < _BREAK_MEL, mels * _LINEAR_HZ, above)
-
-
-def stacked_frames(levels: np.ndarray, n_stacked: int) -> np.ndarray:
-    """Neighbouring frames side by side, frame after frame: what a dense autoencoder sees.
-
-    Args:
-        levels: (n, n_mels, n_frames).
-        n_stacked: Frames in one vector.
-
-    Returns:
-        (n, n_frames - n_stacked + 1, n_stacked x n_mels), the type of `levels`.
-
-    Raises:
-        LogMelError: fewer frames than that.
-
-    Source: the baseline of DCASE 2020 Task 2 (Koizumi et al., Description and Discussion on DCASE2020 Challenge Task
-    2, 2020, section 4): 5 frames of 128 bands.
-    """
-    if levels.ndim != 3 or not 1 <= n_stacked <= levels.shape[2]:
-        raise LogMelError(
-            f"levels: expected (n, n_mels, n_frames) with at least n_stacked ({n_stacked}) frames, found {levels.shape}"
-        )
-    vectors = np.lib.stride_tricks.sliding_window_view(levels, n_stacked, axis=2).transpose(0, 2, 3, 1)
-    return vectors.reshape(len(levels), vectors.shape[1], -1)
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,10 @@ def image_statistics(images: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         ValueError: another shape.
     """
     if images.ndim != 3 or min(images.shape[1:]) < _N_BLOCKS:
-        raise ValueError(f"images: expected (n, height, width) of at least {_N_BLOCKS} x {_N_BLOCKS}, {images.shape}")
+        raise ValueError(
+            f"images: expected (n, height, width) of at least {_N_BLOCKS} x {_N_BLOCKS} pixels, found {images.shape}; "
+            "enlarge them first"
+        )
     levels = images.astype(np.float64)
     columns: dict[str, np.ndarray] = _moments(levels.reshape(len(levels), -1))
     columns |= {
@@ -53,7 +56,7 @@ def spectrogram_statistics(levels: np.ndarray) -> tuple[np.ndarray, tuple[str, .
         ValueError: another shape.
     """
     if levels.ndim != 3:
-        raise ValueError(f"levels: expected (n, n_mels, n_frames), found {levels.shape}")
+        raise ValueError(f"levels: expected (n, n_mels, n_frames), found {levels.shape}; give clips, not one clip")
     values = levels.astype(np.float64)
     of_bands = {"mean": values.mean(axis=2), "std": values.std(axis=2), "max": values.max(axis=2)}
     moments = _moments(values.reshape(len(values), -1))

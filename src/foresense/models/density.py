@@ -1,14 +1,8 @@
 """How far an embedding lies from those of normal clips: a Gaussian with a shrunken covariance. Numpy at run time."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save
-
-from foresense.signals import write_bytes
-
-_FILE = "density.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,32 +47,14 @@ def fit_density(embeddings: np.ndarray) -> Density:
     from sklearn.covariance import ledoit_wolf
 
     if embeddings.ndim != 2 or len(embeddings) < 2 or not np.isfinite(embeddings).all():
-        raise ValueError(f"embeddings: expected (n, d), finite, n of at least 2, found {embeddings.shape}")
+        n_bad = int((~np.isfinite(embeddings)).sum())
+        raise ValueError(
+            f"embeddings of normal training clips: expected (n, d), finite, n of at least 2, found {embeddings.shape}, "
+            f"{n_bad} not finite; give the training part more normal clips, or train the network at a lower rate"
+        )
     values = embeddings.astype(np.float64)
     covariance, shrinkage = ledoit_wolf(values)
     if not np.diag(covariance).min() > 0:
         raise ValueError(f"embeddings {embeddings.shape}: all are equal; the network says the same of every clip")
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T
     return Density(values.mean(axis=0), whitening, float(shrinkage))
-
-
-def save_density(folder: Path, density: Density) -> None:
-    """Write into `folder`."""
-    tensors = {
-        "mean": density.mean,
-        "whitening": np.ascontiguousarray(density.whitening),
-        "shrinkage": np.array([density.shrinkage]),
-    }
-    write_bytes(folder / _FILE, save(tensors))
-
-
-def load_density(folder: Path) -> Density:
-    """Read what `save_density` wrote.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    if not (folder / _FILE).is_file():
-        raise FileNotFoundError(f"{folder / _FILE}: not there; run `foresense train {folder.parent.name}` first")
-    tensors = load_file(folder / _FILE)
-    return Density(tensors["mean"], tensors["whitening"], float(tensors["shrinkage"][0]))

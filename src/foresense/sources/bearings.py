@@ -31,6 +31,7 @@ MARGIN_DB = 3.0
 _FAULTS = {"B": "ball", "IR": "inner race", "OR": "outer race"}
 _NAME = re.compile(r"(?:normal|12k_DE_(?P<fault>B|IR|OR)(?P<size>\d{3})(?:_centered_at_6)?)_(?P<load>\d)\.mat")
 _N_SHAFT, _N_LINE = 16, 8  # harmonics that are looked at
+_LEAST_TURNS = 4  # of the shaft, to tell its harmonics
 _NEAR = 5e-4  # relative: the tachometer says whole turns a minute, the grid keeps within 30 mHz
 _TINY = np.finfo(np.float64).tiny
 
@@ -123,15 +124,22 @@ def established_rate(
         where: Named in errors.
 
     Raises:
-        SourceError: no candidate explains the harmonics clearly better than the others.
+        SourceError: no candidate explains the harmonics clearly better than the others, or a record without a speed or
+            of too few turns.
     """
+    n_turns = len(samples) * shaft_hz / max(candidates_hz)
+    if not n_turns >= _LEAST_TURNS:
+        raise SourceError(
+            f"{where}: {len(samples)} samples at {shaft_hz:g} turns a second: expected at least {_LEAST_TURNS} turns "
+            f"at every one of {candidates_hz} Hz, found {n_turns:.1f}; leave the record out"
+        )
     found = tuple(
         harmonic_prominence_db(samples, rate_hz=rate_hz, base_hz=shaft_hz, n_harmonics=_N_SHAFT)
         + harmonic_prominence_db(samples, rate_hz=rate_hz, base_hz=line_hz, n_harmonics=_N_LINE)
         for rate_hz in candidates_hz
     )
     second, best = sorted(found)[-2:]
-    if best - second < MARGIN_DB:
+    if not best - second >= MARGIN_DB:
         shown = ", ".join(f"{rate:g} Hz {one:.1f} dB" for rate, one in zip(candidates_hz, found, strict=True))
         raise SourceError(
             f"{where}: the sampling rate cannot be told from the signal: harmonics of the shaft ({shaft_hz:.2f} Hz) "
@@ -163,9 +171,11 @@ def harmonic_prominence_db(samples: np.ndarray, *, rate_hz: float, base_hz: floa
 
 
 def resampled(samples: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
-    """Samples at another rate: (n x to_hz / from_hz, rounded up), float32; nothing above the lower half rate is left.
+    """Samples at another rate: (n x to_hz / from_hz, rounded up), float32.
 
-    A polyphase filter (Kaiser window, scipy's default) of linear phase, its delay taken out.
+    A polyphase filter (Kaiser window, scipy's default) of linear phase, its delay taken out. Flat to 0.83 of the lower
+    half rate; above it the filter falls, and a tone just above that half rate is folded back at about -10 dB: look at
+    nothing above 0.83 of it where some records were resampled and others were not.
     """
     ratio = Fraction(to_hz / from_hz).limit_denominator(1000)
     if ratio == 1:

@@ -7,6 +7,7 @@ Source: Millendorf, Obropta and Vadhavkar, Infrared Solar Module Dataset for Ano
 Tackling Climate Change with Machine Learning.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from foresense.sources.tables import Finding, Places, Refusal, SourceError
 #: Width and height of every image, pixels.
 SIZE = (24, 40)
 METADATA = "module_metadata.json"
+#: Groups of neighbouring numbers in each condition.
+N_STRETCHES = 5
 _NORMAL = "No-Anomaly"
 CLASSES = (
     _NORMAL,
@@ -43,7 +46,8 @@ def read_infrared_modules(config: InfraredModulesConfig, places: Places) -> Foun
     """Read `images/<n>.jpg` below `data/raw/<raw>/`, with the conditions of `module_metadata.json`.
 
     The metadata may name more images than there are. Images of equal pixels are one asset: two of them in two parts
-    of a split would be one image twice.
+    of a split would be one image twice. Neighbouring numbers look alike, as if of one flight: the group `stretch` is
+    the fifth of its condition that an image lies in by its number, "0" to "4", to be held out together.
 
     Args:
         config: Section `ingest`.
@@ -60,6 +64,7 @@ def read_infrared_modules(config: InfraredModulesConfig, places: Places) -> Foun
     conditions = _conditions(folder / METADATA)
     recordings: list[FoundRecording] = []
     refusals: list[Refusal] = []
+    stretches = _stretches(files, conditions)
     first_with: dict[bytes, str] = {}
     for file in files:
         name = f"images/{file.name}"
@@ -71,7 +76,7 @@ def read_infrared_modules(config: InfraredModulesConfig, places: Places) -> Foun
             refusals.append(refused(name, str(error)))
             continue
         asset = first_with.setdefault(image.tobytes(), file.stem)
-        recordings.append(FoundRecording(name, asset, conditions[name], image, {}))
+        recordings.append(FoundRecording(name, asset, conditions[name], image, {"stretch": stretches[name]}))
     if not recordings:
         raise SourceError(f"{folder}: none of {len(files)} images can be used; the first: {refusals[0].reason}")
     n_twins = len(recordings) - len(first_with)
@@ -83,6 +88,19 @@ def read_infrared_modules(config: InfraredModulesConfig, places: Places) -> Foun
         refusals=tuple(refusals),
         facts=facts_of(config.raw),
     )
+
+
+def _stretches(files: Sequence[Path], conditions: Mapping[str, int]) -> dict[str, str]:
+    """Fifth of its condition that each image lies in by its number: those that follow each other are in one."""
+    of_condition: dict[int | None, list[str]] = {}
+    for file in files:
+        name = f"images/{file.name}"
+        of_condition.setdefault(conditions.get(name), []).append(name)
+    return {
+        name: str(place * N_STRETCHES // len(names))
+        for names in of_condition.values()
+        for place, name in enumerate(names)
+    }
 
 
 def _conditions(metadata: Path) -> dict[str, int]:

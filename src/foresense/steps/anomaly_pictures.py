@@ -80,15 +80,19 @@ def draw_histograms(path: Path, pipeline: str, judged: "Judged") -> None:
             (MODEL_COLOUR, pooled.labels == NORMAL, "normal"),
             (BASELINE_COLOURS[3], pooled.labels != NORMAL, "anomalous"),
         ):
-            n_clips = int(chosen.sum())
-            weights = np.full(n_clips, 1 / n_clips)
-            axes.hist(scores[chosen], bins, weights=weights, alpha=0.6, color=colour, label=f"{label}, {n_clips} clips")
+            n_judged, n_clips = int(chosen.sum()), len(np.unique(pooled.numbers[chosen]))
+            weights = np.full(n_judged, 1 / n_judged)
+            times = f", judged {n_judged / n_clips:g} times" if n_judged > n_clips else ""
+            said = f"{label}, {n_clips} clips{times}"
+            axes.hist(scores[chosen], bins, weights=weights, alpha=0.6, color=colour, label=said)
         axes.set_xlabel("score: probability of an anomaly", fontsize=8)
         axes.set_ylabel("share of the clips of the kind", fontsize=8)
         axes.set_title(split, fontsize=9)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
-    figure.suptitle(f"{pipeline}: scores of {judged.ships} on clips held out", fontsize=10)
+    figure.suptitle(
+        f"{pipeline}: scores of {judged.ships} on clips held out, each by its own turn's network", fontsize=10
+    )
     save_figure(figure, path)
 
 
@@ -108,7 +112,9 @@ def draw_most_anomalous(path: Path, pipeline: str, data: ClipData, detector: Tra
         grid[0][column].set_title(f"{name}\n{detector.scores[number]:.3g}", fontsize=7)
     grid[0][0].set_ylabel("clip", fontsize=8)
     grid[1][0].set_ylabel("rebuilt", fontsize=8)
-    figure.suptitle(f"{pipeline}: most anomalous by {detector.name}, condition and mean squared error", fontsize=10)
+    axes = "" if data.levels is None else "; mel bands upwards, time to the right"
+    shown = f"condition, and mean squared error of standardised values{axes}"
+    figure.suptitle(f"{pipeline}: most anomalous by {detector.name}; {shown}", fontsize=9)
     save_figure(figure, path)
 
 

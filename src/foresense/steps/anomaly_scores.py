@@ -37,6 +37,7 @@ class Pooled:
         labels: (n,), int64: conditions.
         units: (n,), str: what is drawn together for intervals.
         groups: Grouping -> (n,) labels that are judged one by one.
+        machines: (n,), str: assets, where they have several clips each; None of images, whose assets have one.
         classes: Names of the conditions.
         hop_s: Seconds from one clip to the next; None for images.
     """
@@ -47,8 +48,15 @@ class Pooled:
     labels: np.ndarray
     units: np.ndarray
     groups: dict[str, np.ndarray]
+    machines: np.ndarray | None
     classes: tuple[str, ...]
     hop_s: float | None
+
+    @property
+    def n_clips(self) -> tuple[int, int]:
+        """Normal and anomalous clips; each counted once, however many turns judge it."""
+        normal = np.unique(self.numbers[self.labels == NORMAL])
+        return len(normal), len(np.unique(self.numbers)) - len(normal)
 
     def of(self, by_turn: ByTurn) -> np.ndarray:
         """(n, ...): what each clip's own turn says of it."""
@@ -83,6 +91,7 @@ def pool(turns: ClipTurns, numbers: Sequence[int], part: ClipPart, unit_s: float
         values = clips.found.group(name)[clips.owners[own]]
         if len(np.unique(values[labels == NORMAL])) > 1:  # a value without normal clips cannot be judged by itself
             groups[name] = values
+    has_machines = clips.found.rate_hz is not None
     return Pooled(
         split=turns.splits[numbers[0]],
         numbers=own,
@@ -90,6 +99,7 @@ def pool(turns: ClipTurns, numbers: Sequence[int], part: ClipPart, unit_s: float
         labels=labels,
         units=units.astype(str),
         groups=groups,
+        machines=clips.assets[own].astype(str) if has_machines else None,
         classes=clips.found.classes,
         hop_s=clips.hop_s,
     )
@@ -116,6 +126,9 @@ def placements(pooled: Pooled, scores: np.ndarray) -> np.ndarray:
 
 def thresholds(turns: ClipTurns, numbers: Sequence[int], by_turn: ByTurn, rate: float) -> dict[int, float]:
     """Turn -> the threshold that its normal validation clips give.
+
+    The same clips have said when a training was to stop, so the promised rate is not exact: measure it on the test
+    part.
 
     Raises:
         AnomalyScoreError: too few of them for the rate.
@@ -151,6 +164,7 @@ def judge(pooled: Pooled, by_turn: ByTurn, limits: dict[int, float]) -> AnomalyS
             grouping: {name: _merged(row, ranked.groups[grouping][name]) for name, row in rows.items()}
             for grouping, rows in alarms.groups.items()
         },
+        machines={name: _merged(row, ranked.machines[name]) for name, row in alarms.machines.items()},
     )
 
 
@@ -203,6 +217,7 @@ def _judge(pooled: Pooled, scores: np.ndarray, limits: np.ndarray) -> AnomalySco
         hop_s=pooled.hop_s,
         rng=_rng(),
         groups=pooled.groups,
+        machines=pooled.machines,
         n_resamples=N_RESAMPLES,
     )
 

@@ -188,7 +188,7 @@ def _pi_model(
         max_size_mib=config.max_size_mib,
         inputs=one.source.proving[: config.n_golden],
         model_sha256=one.evaluation["model_sha256"],
-        training=Training(n_epochs=training["n_epochs"], loss=training["loss"]),
+        training=Training(n_epochs=training["n_epochs"], loss=training["validation_loss"]),
         checkpoint_sha256=one.evaluation["model_sha256"],
     )
 

@@ -31,7 +31,7 @@ from foresense.steps.anomaly_scores import (
 from foresense.steps.anomaly_training import TrainedDetector, Trainer
 from foresense.steps.frame import StepRun, code_digest, git_commit
 from foresense.steps.window_anomaly import GROUP
-from foresense.training.anomaly_rivals import ANOMALY_RIVALS, forest_conditions, rival_scores
+from foresense.training.anomaly_rivals import ANOMALY_RIVALS, CONDITION_RIVALS, rival_conditions, rival_scores
 
 LOG = logging.getLogger(__name__)
 #: What a smoke run has to reach on validation: its clips can be learnt, and accuracy says nothing after two epochs.
@@ -57,6 +57,9 @@ class Judged:
         difference: Split -> what ships minus `rival`.
         to_default: Name -> that one minus the default candidate, in the first split.
         conditions: Split -> name -> how well conditions are told apart; empty where no candidate was asked to.
+
+    With folds the clips that choose in one turn are tested in another, by other networks: nothing is chosen on a clip
+    that its own network has to answer for, but what ships and the best rival are named by clips that all are tested.
     """
 
     data: ClipData
@@ -122,12 +125,12 @@ def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:
         trainer = Trainer(data, run.paths.checkpoints, made_from)
         trained: dict[str, dict[int, TrainedDetector]] = {name: {} for name in config.candidates}
         rivals: dict[str, dict[int, np.ndarray]] = {name: {} for name in ANOMALY_RIVALS}
-        forests: dict[int, np.ndarray] = {}
+        telling: dict[str, dict[int, np.ndarray]] = {name: {} for name in CONDITION_RIVALS}
         for turn in (number for numbers in turns.values() for number in numbers):
             for name, candidate in config.candidates.items():
                 trained[name][turn] = trainer.train(turn, name, candidate)
-            _ask_rivals(data, turn, rivals, forests, config)
-        judged = judge_all(data, config, turns, trained, rivals, forests)
+            _ask_rivals(data, turn, rivals, telling, config)
+        judged = judge_all(data, config, turns, trained, rivals, telling)
         with replaced_folder(run.paths.models) as models:
             evaluations = {
                 name: _write_model(
@@ -183,7 +186,7 @@ def judge_all(
     turns: Mapping[str, list[int]],
     trained: Mapping[str, Mapping[int, TrainedDetector]],
     rivals: Mapping[str, Mapping[int, np.ndarray]],
-    forests: Mapping[int, np.ndarray],
+    rivals_telling: Mapping[str, Mapping[int, np.ndarray]],
 ) -> Judged:
     """Choose on the validation clips of the first split, then judge everyone on the test clips of every split."""
     said = _said(config, trained) | dict(rivals)
@@ -205,7 +208,7 @@ def judge_all(
         for name, candidate in config.candidates.items()
         if candidate.n_outputs > 1
     }
-    asked: dict[str, ByTurn] = {**telling, "forest": forests} if telling else {}
+    asked: dict[str, ByTurn] = {**telling, **rivals_telling} if telling else {}
     return Judged(
         data=data,
         turns=dict(turns),
@@ -263,7 +266,7 @@ def _ask_rivals(
     data: ClipData,
     turn: int,
     rivals: dict[str, dict[int, np.ndarray]],
-    forests: dict[int, np.ndarray],
+    telling: dict[str, dict[int, np.ndarray]],
     config: AnomalyTrainConfig,
 ) -> None:
     """Fit every rival on the training clips of a turn, and let it score those that choose and test."""
@@ -276,8 +279,10 @@ def _ask_rivals(
         by_turn[turn][numbers] = rival_scores(name, train, (others,), seed=config.seed)[0]
     if any(candidate.n_outputs > 1 for candidate in config.candidates.values()):
         n_conditions = len(data.classes)
-        forests[turn] = np.full((n, n_conditions), np.nan)
-        forests[turn][numbers] = forest_conditions(train, (others,), n_conditions=n_conditions, seed=config.seed)[0]
+        for name, by_turn in telling.items():
+            by_turn[turn] = np.full((n, n_conditions), np.nan)
+            said = rival_conditions(name, train, (others,), n_conditions=n_conditions, seed=config.seed)
+            by_turn[turn][numbers] = said[0]
 
 
 def _require_own_names(config: AnomalyTrainConfig) -> None:
@@ -332,7 +337,10 @@ def _write_model(
             "size_mib": round((folder / WEIGHTS).stat().st_size / 2**20, 3),
         },
         "model_sha256": detector.sha256,
-        "training": {"n_epochs": detector.n_epochs, "loss": min(loss for _, loss in detector.losses)},
+        "training": {
+            "n_epochs": detector.n_epochs,
+            "validation_loss": min(loss for _, loss in detector.losses),
+        },
         "windows": {part: len(numbers) for part, numbers in parts.items()},
         "validation": {"auc": auc["validation"]},
         "test": {"auc": auc["test"]},

@@ -1,18 +1,21 @@
-"""What a detector has to beat: forests and a Gaussian on statistics, and a plane through normal inputs.
+"""What a detector has to beat: a plane, forests and a Gaussian on statistics, and a plane through normal inputs.
 
 Everything that they learn comes from the training part. scikit-learn is imported where it is used.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from foresense.models.density import fit_density
 from foresense.signals.clips import NORMAL
 
-#: Names of the rivals. The first learns from both kinds of clips, the others from normal ones alone.
-ANOMALY_RIVALS = ("forest", "gaussian", "pca", "isolation_forest")
+#: Names of the rivals. The first two learn from both kinds of clips, the others from normal ones alone.
+ANOMALY_RIVALS = ("logistic", "forest", "gaussian", "pca", "isolation_forest")
+#: Those that tell conditions apart as well.
+CONDITION_RIVALS = ("logistic", "forest")
 N_TREES = 300
 #: Share of the variance of normal training inputs that the plane keeps.
 KEPT_VARIANCE = 0.9
@@ -40,11 +43,11 @@ class RivalInputs:
 def rival_scores(name: str, train: RivalInputs, others: tuple[RivalInputs, ...], *, seed: int) -> list[np.ndarray]:
     """Train a rival and let it score other parts: (n,) each, higher is more anomalous.
 
-    `forest`: probability of an anomaly by a random forest on statistics, both kinds weighing the same (Breiman, Random
-    Forests, 2001). `gaussian`: squared Mahalanobis distance of standardised statistics from those of normal training
-    clips (`models.density`). `pca`: mean squared distance of an input from the plane through normal training inputs
-    that keeps 90 % of their variance. `isolation_forest`: on statistics of normal training clips (Liu, Ting and Zhou,
-    Isolation Forest, ICDM 2008).
+    `logistic`: probability of an anomaly by logistic regression on standardised statistics, both kinds weighing the
+    same. `forest`: likewise by a random forest (Breiman, Random Forests, 2001). `gaussian`: squared Mahalanobis
+    distance of standardised statistics from those of normal training clips (`models.density`). `pca`: mean squared
+    distance of an input from the plane through normal training inputs that keeps 90 % of their variance.
+    `isolation_forest`: on statistics of normal training clips (Liu, Ting and Zhou, Isolation Forest, ICDM 2008).
 
     Args:
         name: In ANOMALY_RIVALS.
@@ -53,25 +56,33 @@ def rival_scores(name: str, train: RivalInputs, others: tuple[RivalInputs, ...],
         seed: Of the trees.
 
     Raises:
-        AnomalyRivalError: no such rival, fewer than two normal training clips, or for `forest` no other.
+        AnomalyRivalError: no such rival, fewer than two normal training clips, or for the first two no other.
     """
     if name not in _RIVALS:
         raise AnomalyRivalError(f"no rival {name!r} (known: {', '.join(ANOMALY_RIVALS)})")
     n_normal = int((train.labels == NORMAL).sum())
     if n_normal < 2:
-        raise AnomalyRivalError(f"rival {name!r}: {n_normal} normal training clips, and it needs at least 2")
+        raise AnomalyRivalError(
+            f"rival {name!r}: {n_normal} normal training clips, and it needs at least 2; give the training part more"
+        )
+    if name in CONDITION_RIVALS and n_normal == len(train.labels):
+        raise AnomalyRivalError(
+            f"rival {name!r}: the training part has only normal clips, and it learns from both kinds; hold out fewer "
+            "anomalous recordings"
+        )
     score = _RIVALS[name](train, seed)
     return [score(part) for part in others]
 
 
-def forest_conditions(
-    train: RivalInputs, others: tuple[RivalInputs, ...], *, n_conditions: int, seed: int
+def rival_conditions(
+    name: str, train: RivalInputs, others: tuple[RivalInputs, ...], *, n_conditions: int, seed: int
 ) -> list[np.ndarray]:
-    """Which condition a clip shows, by a random forest on statistics: probabilities (n, n_conditions) of each part.
+    """Which condition a clip shows, by a rival on statistics: probabilities (n, n_conditions) of each part.
 
     A condition that the training part does not have gets probability 0.
 
     Args:
+        name: In CONDITION_RIVALS.
         train: The training part.
         others: Parts to look at, without their labels.
         n_conditions: Columns of the result.
@@ -80,17 +91,17 @@ def forest_conditions(
     Raises:
         AnomalyRivalError: fewer than two conditions in the training part.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
     found = np.unique(train.labels)
     if len(found) < 2:
-        raise AnomalyRivalError(f"the training part has conditions {found.tolist()}, and a forest needs at least 2")
-    forest = RandomForestClassifier(n_estimators=N_TREES, class_weight="balanced", random_state=seed, n_jobs=1)
-    forest.fit(train.statistics, train.labels)
+        raise AnomalyRivalError(
+            f"the training part has conditions {found.tolist()}, and {name!r} needs at least 2; hold out fewer "
+            "recordings"
+        )
+    classifier = _classifier(name, seed).fit(train.statistics, train.labels)
     said = []
     for part in others:
         probabilities = np.zeros((len(part.labels), n_conditions))
-        probabilities[:, found] = forest.predict_proba(part.statistics)
+        probabilities[:, found] = classifier.predict_proba(part.statistics)
         said.append(probabilities)
     return said
 
@@ -98,17 +109,23 @@ def forest_conditions(
 _Score = Callable[[RivalInputs], np.ndarray]
 
 
-def _forest(train: RivalInputs, seed: int) -> _Score:
+def _classifier(name: str, seed: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    is_anomalous = train.labels != NORMAL
-    if not is_anomalous.any():
-        raise AnomalyRivalError(
-            "rival 'forest': the training part has only normal clips, and it learns from both kinds; leave it out"
-        )
-    forest = RandomForestClassifier(n_estimators=N_TREES, class_weight="balanced", random_state=seed, n_jobs=1)
-    forest.fit(train.statistics, is_anomalous)
-    return lambda part: np.asarray(forest.predict_proba(part.statistics)[:, 1])
+    if name == "forest":
+        return RandomForestClassifier(n_estimators=N_TREES, class_weight="balanced", random_state=seed, n_jobs=1)
+    return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=5000))
+
+
+def _of_both_kinds(name: str) -> Callable[[RivalInputs, int], _Score]:
+    def fit(train: RivalInputs, seed: int) -> _Score:
+        classifier = _classifier(name, seed).fit(train.statistics, train.labels != NORMAL)
+        return lambda part: np.asarray(classifier.predict_proba(part.statistics)[:, 1])
+
+    return fit
 
 
 def _gaussian(train: RivalInputs, seed: int) -> _Score:
@@ -146,7 +163,7 @@ def _flat(inputs: np.ndarray) -> np.ndarray:
 
 
 _RIVALS: dict[str, Callable[[RivalInputs, int], _Score]] = {
-    "forest": _forest,
+    **{name: _of_both_kinds(name) for name in CONDITION_RIVALS},
     "gaussian": _gaussian,
     "pca": _pca,
     "isolation_forest": _isolation_forest,
