@@ -27,6 +27,13 @@ def test_a_network_has_to_see_the_clips() -> None:
         images(train={"candidates": both, "default": "small"}, export={})
 
 
+@pytest.mark.parametrize("fit", [{"flips": ["vertical"]}, {"shift_rows": 1}])
+def test_vectors_of_frames_are_neither_turned_over_nor_moved(fit: dict[str, object]) -> None:
+    dense = {"network": {"network": "dense_autoencoder", "n_mels": 16}, "fit": fit}
+    with pytest.raises(ValidationError, match=r"fit\.flips and fit\.shift_rows move images, .* has vectors; leave out"):
+        vibration(train={"candidates": {"small": {"network": SMALL}, "frames": dense}, "default": "small"})
+
+
 def test_only_one_probability_of_an_anomaly_ships() -> None:
     conditions = {"network": {**SMALL, "n_outputs": 2}}
     with pytest.raises(ValidationError, match=r"default is 'conditions', which is no candidate.*these are: small"):

@@ -290,6 +290,25 @@ def test_training_images_are_turned_over_in_every_way_and_keep_their_labels() ->
     assert not np.array_equal(batches.order, before)
 
 
+def test_training_images_are_moved_by_rows_up_and_down_and_those_that_choose_stay() -> None:
+    """Against numpy's padding with edges, cut out again at every place."""
+    inputs, labels = inputs_of(SMALL), np.arange(40) % 2
+    fit, examples = DetectorFitConfig(shift_rows=2, balance=False), Examples.of(inputs, labels)
+    batches = _batches(keras_module(), SMALL, examples, fit, rng=np.random.default_rng(0))
+    padded = np.pad(inputs, ((0, 0), (2, 2), (0, 0), (0, 0)), mode="edge")
+    ways = {down: padded[:, 2 - down : 18 - down] for down in range(-2, 3)}
+    found: set[tuple[int, int]] = set()
+    for number in range(len(batches)):
+        for image, label in zip(*batches[number][:2], strict=True):
+            (place,) = [(way, n) for way in ways for n in range(40) if np.array_equal(ways[way][n], image)]
+            assert label == labels[place[1]]
+            found.add(place)
+    assert {n for _, n in found} == set(range(40))
+    assert {way for way, _ in found} == {-2, -1, 0, 1, 2}
+    choosing = _batches(keras_module(), SMALL, examples, fit, rng=None)
+    np.testing.assert_array_equal(choosing[0][0], inputs[:16])
+
+
 def test_a_rare_condition_weighs_as_much_as_a_frequent_one() -> None:
     labels = np.array([0, 0, 0, 1])
     for balance, expected in ((True, [2 / 3, 2 / 3, 2 / 3, 2]), (False, [1, 1, 1, 1])):

@@ -250,4 +250,5 @@ class DetectorFitConfig(Section):
     patience: PositiveInt = 3  # epochs without a better validation loss
     balance: bool = True  # each condition weighs the same in the loss
     flips: tuple[Literal["vertical", "horizontal"], ...] = ()  # of training images, each by chance one half
+    shift_rows: NonNegativeInt = 0  # up or down, by chance up to so many; in a spectrogram another speed of a machine
     seed: NonNegativeInt = 42

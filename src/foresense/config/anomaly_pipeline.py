@@ -48,6 +48,12 @@ class AnomalyCandidateConfig(Section):
     fit: DetectorFitConfig = DetectorFitConfig()
     density: bool = False  # judge also how far its embeddings lie from those of normal clips, as `<name> density`
 
+    @model_validator(mode="after")
+    def _turns_images_only(self) -> Self:
+        if isinstance(self.network, DenseAutoencoderConfig) and (self.fit.flips or self.fit.shift_rows):
+            raise ValueError("fit.flips and fit.shift_rows move images, and a dense autoencoder has vectors; leave out")
+        return self
+
     @property
     def n_outputs(self) -> int:
         """1: a probability of an anomaly, or a rebuilt input; else one probability of each condition."""

@@ -214,7 +214,7 @@ def _batches(
     *,
     rng: np.random.Generator | None,
 ) -> Any:
-    """A `PyDataset` of (inputs, targets, weights); with `rng` shuffled, flipped and weighted for training."""
+    """A `PyDataset` of (inputs, targets, weights); with `rng` shuffled, flipped, shifted and weighted for training."""
     rebuilds = is_autoencoder(config)
     labels = examples.labels if _n_outputs(config) > 1 else (examples.labels != NORMAL).astype(np.int64)
     weights = _weights(labels, fit.balance and not rebuilds)
@@ -224,6 +224,7 @@ def _batches(
             super().__init__()
             self.order = np.arange(len(labels))
             self.turned = np.zeros((len(fit.flips), len(labels)), bool)
+            self.shifts = np.zeros(len(labels), np.int64)
             self.on_epoch_end()
 
         def __len__(self) -> int:
@@ -232,12 +233,15 @@ def _batches(
         def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             numbers = self.order[number * fit.batch_size : (number + 1) * fit.batch_size]
             inputs = _flipped(examples.gather(numbers), fit.flips, self.turned[:, numbers])
+            if fit.shift_rows:
+                inputs = _shifted(inputs, self.shifts[numbers])
             return inputs, inputs if rebuilds else labels[numbers, None].astype(np.float32), weights[numbers]
 
         def on_epoch_end(self) -> None:
             if rng is not None:
                 self.order = rng.permutation(len(labels))
                 self.turned = rng.random(self.turned.shape) < 0.5
+                self.shifts = rng.integers(-fit.shift_rows, fit.shift_rows + 1, len(labels))
 
     return Batches()
 
@@ -257,3 +261,10 @@ def _flipped(
     for flip, chosen in zip(flips, turned, strict=True):
         inputs = np.where(chosen.reshape(-1, 1, 1, 1), np.flip(inputs, 1 if flip == "vertical" else 2), inputs)
     return inputs
+
+
+def _shifted(inputs: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Inputs (n, height, width, channels), each moved down by its number of rows (n,); the row at the edge repeats."""
+    n, height = inputs.shape[:2]
+    rows = np.clip(np.arange(height) - shifts[:, None], 0, height - 1)
+    return np.asarray(inputs[np.arange(n)[:, None], rows])
