@@ -5,14 +5,16 @@ import json
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from foresense.export.pi import PiFolderError, PiLimits, PiModel, PiPlan, Training, build_pi_folder
-from foresense.export.pi_texts import requirements_text
+from foresense.export.pi_texts import SCRIPT_MIB, requirements_text
 from foresense.signals import file_sha256
 
 SHA256 = "ab" * 32
@@ -87,6 +89,15 @@ def test_packages_are_those_that_made_the_golden_vectors() -> None:
 
     assert f"ai-edge-litert=={version('ai-edge-litert')} ;" in requirements_text()
     assert "://" not in requirements_text()
+    asked = [Requirement(line) for line in requirements_text().splitlines()]
+    for python, windows, expected in (
+        ("3.9", False, {"tflite-runtime", "numpy"}),
+        ("3.11", False, {"ai-edge-litert", "numpy"}),
+        ("3.13", True, {"ai-edge-litert", "numpy", "psutil"}),
+    ):
+        machine = {"python_version": python, "sys_platform": "win32" if windows else "linux"}
+        found = [one.name for one in asked if one.marker is not None and one.marker.evaluate(machine)]
+        assert sorted(found) == sorted(expected)
 
 
 def test_the_unit_is_one_that_systemd_takes(pi_folder: Path, tmp_path: Path) -> None:
@@ -100,7 +111,25 @@ def test_the_unit_is_one_that_systemd_takes(pi_folder: Path, tmp_path: Path) -> 
         said = [line for line in done.stderr.splitlines() if str(unit) in line]
         assert all(expected and expected in line for line in said), done.stderr
         assert bool(said) == bool(expected)
-    assert "MemoryMax=512M" in text
+    assert f"MemoryMax={512 + SCRIPT_MIB}M" in text  # the system counts smoke_test.py, too
+
+
+def test_two_pipelines_write_in_two_folders_and_the_service_may_write_in_its_own(
+    pi_folder: Path, tmp_path: Path, model: PiModel
+) -> None:
+    build_pi_folder(tmp_path, [model], pipeline="acoustic")
+    places = []
+    for folder, name in ((pi_folder, "thermal"), (tmp_path, "acoustic")):
+        unit = ConfigParser(interpolation=None)
+        unit.optionxform = str
+        unit.read(folder / f"foresense-{name}.service")
+        service = unit["Service"]
+        words = service["ExecStart"].split()
+        assert words[2] == f"/opt/foresense/{name}/smoke_test.py"
+        places.append(Path(words[words.index("--output") + 1]).parent)
+        assert places[-1] == Path("/var/lib") / service["StateDirectory"]
+        assert str(places[-1]) in (folder / "README.md").read_text()
+    assert places[0] != places[1]
 
 
 @pytest.mark.parametrize(
