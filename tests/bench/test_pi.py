@@ -8,11 +8,21 @@ import pytest
 
 from foresense.bench import openssh, pi
 from foresense.bench.openssh import DeviceError, options, python_of
-from foresense.bench.pi import compare, failures, gates_of, not_measured, run_smoke_test
+from foresense.bench.pi import WANTED, compare, gates_of, not_measured, run_smoke_test
 from foresense.config import ConfigError, DeviceConfig, read_device
 
 HOST = DeviceConfig(name="host", description="", reach="local", formats=("tflite",), source="test")
 BOARD = HOST.model_copy(update={"name": "board", "reach": "ssh", "host": "pi@board"})
+
+
+def failures(result: dict) -> list[str]:
+    """One line for each test and gate that did not pass."""
+    return [
+        f"{kind} {row['number']}, {row['name']}: {row['verdict']}: {row['detail']}"
+        for kind in ("tests", "gates")
+        for row in result[kind]
+        if row["verdict"] != "PASS"
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -167,9 +177,15 @@ def test_a_result_that_is_cut_off_is_no_result(ssh_device: DeviceConfig, exporte
     (tmp_path / "python").chmod(0o755)
     with pytest.raises(DeviceError, match=r"board: smoke_test\.json from there is not JSON \(.*\): '{\"passed\": tr'"):
         run_smoke_test(ssh_device.model_copy(update={"python": str(tmp_path / "python")}), exported, {})
-    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"passed\": true}' > smoke_test.json\nexit 1\n")
-    with pytest.raises(DeviceError, match="board: exit code 1, but the result says passed: True"):
-        run_smoke_test(ssh_device.model_copy(update={"python": str(tmp_path / "python")}), exported, {})
+    answers = {
+        json.dumps(dict.fromkeys(WANTED, True)): "board: exit code 1, but the result says passed: True",
+        '{"passed": false}': r"(?s)from there has no gates, models, .*found '{\"passed\": false}.*; look at",
+        "[]": r"board: smoke_test\.json from there has no keys; expected what this folder's smoke_test\.py writes",
+    }
+    for answer, text in answers.items():
+        (tmp_path / "python").write_text(f"#!/bin/sh\necho '{answer}' > smoke_test.json\nexit 1\n")
+        with pytest.raises(DeviceError, match=text):
+            run_smoke_test(ssh_device.model_copy(update={"python": str(tmp_path / "python")}), exported, {})
 
 
 def test_an_unknown_device_names_the_known_ones() -> None:

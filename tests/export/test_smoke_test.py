@@ -369,6 +369,20 @@ def test_an_emulated_processor_proves_answers_and_claims_no_speed(folder: Path) 
     assert "processor is emulated" in printed
 
 
+def test_a_result_that_cannot_be_written_fails_after_the_table(folder: Path, tmp_path: Path) -> None:
+    code, printed, _ = run(folder, "--output", str(tmp_path / "absent" / "result.json"))
+    assert code == 1
+    assert "PASS: 7/7 tests, 12/12 gates" in printed
+    assert re.search(r"FAIL: cannot write .*result\.json: .*; give a place that can be written with --output", printed)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"models": []}', '{"models": {"thermal": 0.001}}', "{}"])
+def test_quality_that_no_benchmark_wrote_is_none(folder: Path, measured: dict, content: str) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    row = smoke_test.judge_quality(manifest["models"], measured["models"], json.loads(content), 0.01)
+    assert (row["verdict"], row["detail"]) == (N, "thermal: quality.json has no measured drop of it")
+
+
 def test_a_folder_without_a_manifest_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_text("{")
     code, printed, _ = run(folder)

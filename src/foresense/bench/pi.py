@@ -23,6 +23,8 @@ TIMEOUT_S = 300.0
 #: For what is quick: making a folder, copying some megabytes over a slow radio link.
 COPY_S = 120.0
 REMOTE_FOLDER = re.compile(r"/[\w./-]*foresense\.\w+")
+#: What a result cannot do without.
+WANTED = {"passed", "tests", "gates", "n_tests_passed", "n_gates_passed", "models"}
 TIMED_OUT, NOT_RUNNABLE, NOT_FOUND = 124, 126, 127
 
 
@@ -124,16 +126,6 @@ def gates_of(result: Result) -> list[Gate]:
     ]
 
 
-def failures(result: Result) -> list[str]:
-    """One line for each test and gate that did not pass."""
-    return [
-        f"{kind} {row['number']}, {row['name']}: {row['verdict']}: {row['detail']}"
-        for kind in ("tests", "gates")
-        for row in result[kind]
-        if row["verdict"] != smoke_test.PASS
-    ]
-
-
 def _run_here(device: DeviceConfig, folder: Path, quality_file: Path, timeout_s: float) -> Result:
     output = quality_file.with_name("smoke_test.json")
     words = [sys.executable, str(folder.resolve() / "smoke_test.py"), "--output", str(output)]
@@ -179,6 +171,12 @@ def _read_result(device: DeviceConfig, done: subprocess.CompletedProcess[str], t
         result: Result = json.loads(text)
     except json.JSONDecodeError as error:
         raise DeviceError(f"{device.name}: smoke_test.json from there is not JSON ({error}): {text[:80]!r}") from error
+    missing = sorted(WANTED - set(result)) if isinstance(result, dict) else ["keys"]
+    if missing:
+        raise DeviceError(
+            f"{device.name}: smoke_test.json from there has no {', '.join(missing)}; expected what this folder's "
+            f"smoke_test.py writes, found {text[:80]!r}; look at what `python` in devices/{device.name}.yaml starts"
+        )
     if result["passed"] != (done.returncode == 0):
         raise DeviceError(f"{device.name}: exit code {done.returncode}, but the result says passed: {result['passed']}")
     return result

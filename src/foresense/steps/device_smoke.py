@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from foresense.bench.lock import measuring
-from foresense.bench.pi import compare, failures, run_smoke_test
+from foresense.bench.pi import compare, run_smoke_test
 from foresense.config import ConfigError, read_any, read_device
 from foresense.config.anomaly_pipeline import AnomalyConfig
+from foresense.export.device import smoke_test
 from foresense.signals import Layout, read_json, write_json
 from foresense.steps.benchmark_anomaly import QUALITY, SMOKE_TEST
 from foresense.steps.export_anomaly import PI
@@ -21,14 +22,12 @@ class DeviceSmoke:
         device: Its name.
         result: What its smoke test says.
         compared: Model -> how it differs from this machine.
-        failed: One line for each test and gate that did not pass.
         path: Where all of it stands.
     """
 
     device: str
     result: dict[str, Any]
     compared: dict[str, dict[str, Any]]
-    failed: tuple[str, ...]
     path: Path
 
     @property
@@ -37,11 +36,11 @@ class DeviceSmoke:
         return bool(self.result["passed"])
 
     def __str__(self) -> str:
-        """Some lines for the command line."""
+        """The table of the smoke test, and how the device differs from this machine."""
         tests, gates = (
             f"{self.result[f'n_{kind}_passed']}/{len(self.result[kind])} {kind}" for kind in ("tests", "gates")
         )
-        lines = [f"{self.device}: {tests}, {gates} passed; {self.path}", *self.failed]
+        lines = [*smoke_test.table_of(self.result), "", f"{self.device}: {tests}, {gates} passed; {self.path}"]
         for name, facts in self.compared.items():
             ratio = facts["latency_ratio"]
             slower = "no time measured" if ratio is None else f"p50 {ratio['p50']:.2f} x, p95 {ratio['p95']:.2f} x host"
@@ -84,4 +83,4 @@ def smoke_on_device(layout: Layout, pipeline: str, name: str) -> DeviceSmoke:
     compared = compare(read_json(folder / "manifest.json"), read_json(paths.reports / SMOKE_TEST), result)
     path = paths.reports / f"device-{name}.json"
     write_json(path, {"device": name, "compared_with_host": compared, **result})
-    return DeviceSmoke(name, result, compared, tuple(failures(result)), path)
+    return DeviceSmoke(name, result, compared, path)

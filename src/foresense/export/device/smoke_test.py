@@ -72,8 +72,13 @@ def main(arguments: list[str] | None = None) -> int:
         "gates": gates,
         **found,
     }
-    write_json(options.output or options.folder / "smoke_test.json", result)
     show(result)
+    output = options.output or options.folder / "smoke_test.json"
+    try:
+        write_json(output, result)
+    except OSError as error:
+        say(f"{FAIL}: cannot write {output}: {error!r}; give a place that can be written with --output FILE")
+        return 1
     return 0 if result["passed"] else 1
 
 
@@ -294,7 +299,10 @@ def judge_quality(said: dict[str, Any], models: dict[str, Any], quality: dict[st
     """Loss of quality of exactly these files on the whole test part, as the benchmark measured it."""
     name, drops, wrong = "quality drop", [], []
     for model in said:
-        fact = quality.get("models", {}).get(model, {})
+        try:
+            fact = dict(quality["models"][model])
+        except (KeyError, TypeError, ValueError):  # not what a benchmark writes: nothing is known
+            fact = {}
         drop, sha256 = fact.get("drop"), str(fact.get("sha256"))
         if not isinstance(drop, (int, float)) or not math.isfinite(drop):
             return limit(name, "score", at_most, None, [], f"{model}: quality.json has no measured drop of it")
@@ -332,20 +340,27 @@ def show(result: dict[str, Any]) -> None:
     """Print the tables and the verdict, in ASCII."""
     machine = result["machine"]
     say(f"{result['pipeline']} on {machine['model']}, {machine['architecture']}, Python {machine['python']}")
-    for title, rows in (("test", result["tests"]), ("gate", result["gates"])):
-        say(f"\n{'':>3} {title:<24} {'target':>15} {'actual':>22} {'headroom':>20} {'x times':>9}  verdict")
-        for row in rows:
-            say(line_of(row))
-            if row["verdict"] != PASS and row["detail"]:
-                say(f"    -> {row['detail']}")
+    for line in table_of(result):
+        say(line)
     counts = [f"{result[f'n_{kind}_passed']}/{len(result[kind])} {kind}" for kind in ("tests", "gates")]
     say(f"\n{PASS if result['passed'] else FAIL}: {', '.join(counts)}")
 
 
+def table_of(result: dict[str, Any]) -> list[str]:
+    """Lines of the two tables; under what did not pass stands why."""
+    lines = []
+    for title, rows in (("test", result["tests"]), ("gate", result["gates"])):
+        lines += ["", f"{'':>3} {title:<24} {'target':>15} {'actual':>22} {'headroom':>20} {'x times':>9}  verdict"]
+        for row in rows:
+            lines.append(line_of(row))
+            if row["verdict"] != PASS and row["detail"]:
+                lines.append(f"    -> {row['detail']}")
+    return lines
+
+
 def line_of(row: Row) -> str:
     """One line of a table."""
-    unit, target, actual, times = row["unit"].partition(" ")[0], row["target"], row["actual"], ""
-    headroom = ""
+    unit, target, actual, headroom, times = row["unit"].partition(" ")[0], row["target"], row["actual"], "", ""
     if row["headroom"] is not None:
         headroom = f"{row['headroom']:.4g} {unit} ({100 * row['headroom'] / target:.0f} %)" if target else ""
         times = f"{row['times']:.1f}x" if row["times"] else ""
