@@ -1,8 +1,10 @@
 """All six steps of a pipeline of anomaly detectors on simulated images: what is held out, what ships, what it says."""
 
+import gc
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,17 +12,22 @@ from typer.testing import CliRunner
 
 from foresense.__main__ import app
 from foresense.config import STEPS, ConfigError
-from foresense.models.anomaly import load_network
-from foresense.signals import Layout, Report, SignalError, read_json
+from foresense.export.artefact import BuiltArtefact
+from foresense.export.pi import PiFolderError
+from foresense.models.anomaly import keras_module, load_network
+from foresense.signals import Layout, Report, SignalError, file_sha256, read_json
 from foresense.signals.clip_turns import open_turns
 from foresense.signals.clips import CLIP_PARTS, NORMAL
+from foresense.steps import export_anomaly
 from foresense.steps.anomaly_data import open_clip_data, open_data
 from foresense.steps.anomaly_scores import thresholds
 from foresense.steps.anomaly_training import Trainer
 from foresense.steps.device_smoke import smoke_on_device
+from foresense.steps.export_anomaly import Exported
 from foresense.steps.frame import StepRun
 from foresense.steps.run import run_step
 from foresense.steps.verify import verify
+from foresense.training.anomaly import Detector, anomaly_scores
 from foresense.training.anomaly_rivals import ANOMALY_RIVALS, rival_scores
 from tests.steps.anomalies import SMALL, images, project_of, vibration
 
@@ -28,8 +35,12 @@ NAME = "toy"
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, dict[str, Report]]:
+def finished(tmp_path_factory: pytest.TempPathFactory, empty_mlflow_store: Path) -> tuple[Layout, dict[str, Report]]:
     layout, config = project_of(tmp_path_factory.mktemp("project")), images()
+    layout.tracking.mkdir()
+    shutil.copy(empty_mlflow_store, layout.tracking)
+    keras_module()
+    gc.freeze()  # Keras collects garbage after each network: half a second each time among TensorFlow's own objects
     return layout, {step: run_step(StepRun(step, NAME, layout), config) for step in STEPS}
 
 
@@ -81,15 +92,17 @@ def test_nothing_that_is_held_out_reaches_a_network_a_rival_or_a_threshold(finis
         turns=replace(data.turns, clips=replace(data.turns.clips, found=replace(clips.found, samples=samples))),
         statistics=statistics,
     )
-    first, other = (
-        Trainer(one, tmp_path / name, (name,)).train(0, "small", candidate)
-        for name, one in (("first", data), ("other", changed))
-    )
-    assert first.sha256 == other.sha256
-    np.testing.assert_array_equal(first.scores[validation], other.scores[validation])
-    assert not np.array_equal(first.scores[test], other.scores[test])
-    limits = [thresholds(data.turns, [0], {0: one.scores}, 0.1) for one in (first, other)]
-    assert limits[0] == limits[1]
+    other = Trainer(changed, tmp_path, ()).train(0, "small", candidate)
+    first = layout.of(NAME).models / "clips"  # trained and judged by the step
+    evaluation = read_json(first / "evaluation.json")
+    assert (evaluation["candidate"], evaluation["turn"]) == ("small", 0)
+    assert other.sha256 == file_sha256(first / "network.safetensors")
+    numbers = np.concatenate([validation, test])
+    network, config, scaling = load_network(first)
+    scores = anomaly_scores(Detector(network, config, scaling, 0, ()), data.examples(config, numbers))
+    np.testing.assert_array_equal(scores[: len(validation)], other.scores[validation])
+    assert not np.array_equal(scores[len(validation) :], other.scores[test])
+    assert thresholds(data.turns, [0], {0: other.scores}, 0.1) == {0: evaluation["threshold"]}
     train = clips.of("train")
     for name in ("gaussian", "pca"):
         said = [
@@ -147,12 +160,35 @@ def test_a_device_without_a_host_passes_nothing(finished, monkeypatch: pytest.Mo
     found = smoke_on_device(layout, NAME, "pi4")
     assert not found.passed
     assert found.compared == {}
-    assert "no host set in devices/pi4.yaml" in str(found)
+    rows = [line for line in str(found).splitlines() if line.endswith("NOT MEASURED")]
+    assert len(rows) == 7 + 12
+    assert str(found).count("    -> not measured: no host set in devices/pi4.yaml") == len(rows)
     assert read_json(found.path)["n_tests_passed"] == 0
     words = ["--project", str(layout.root), "benchmark", NAME, "--device", "pi4"]
     said = CliRunner().invoke(app, words)
     assert said.exit_code == 1
     assert "pi4: 0/7 tests" in said.output
+
+
+def test_a_device_gets_the_first_variant_that_loses_little_enough(finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, _ = finished
+    folder = layout.of(NAME).exports
+    evaluation = read_json(folder / "clips" / "evaluation.json")
+    files = {name: {"file": f"{name}.tflite", "size_mib": 1.0} for name in ("tflite-int8", "tflite-float32")}
+    _, network, _ = load_network(layout.of(NAME).models / "clips")
+    one = Exported("clips", evaluation, network, None, BuiltArtefact(variants=files, refused={}))
+    data = open_clip_data(StepRun("export", NAME, layout), None)
+    config = images().export.model_copy(update={"pi_variants": ("tflite-dynamic", "tflite-int8", "tflite-float32")})
+    labels = data.labels[data.turns.turn(0).of("validation")]
+    right, wrong = (np.float32(labels != NORMAL)[:, None] * sign for sign in (1, -1))
+    monkeypatch.setattr(export_anomaly, "run_file", lambda file, inputs: wrong if "int8" in file.name else right)
+    chosen = export_anomaly.for_device(folder, one, data, config)
+    assert (chosen["variant"], chosen["validation_auc"]) == ("tflite-float32", 1.0)
+    lost = f"AUC {evaluation['validation']['auc']:.4f} lower, at most 0.2"
+    assert chosen["rejected"] == {"tflite-dynamic": "could not be made", "tflite-int8": lost}
+    monkeypatch.setattr(export_anomaly, "run_file", lambda file, inputs: wrong)
+    with pytest.raises(PiFolderError, match=r"clips: no variant for a device: .*tflite-float32: AUC .* lower, at most"):
+        export_anomaly.for_device(folder, one, data, config)
 
 
 def test_artefacts_are_whole_and_a_change_is_found(finished, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Step `benchmark` of a pipeline of anomaly detectors: exported files in fresh processes, the smoke test of `pi/`."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def benchmark_anomaly(run: StepRun, config: AnomalyBenchmarkConfig) -> Benchmark
         quality = _quality(run.paths.exports / PI, groups)
         smoke = run_smoke_test(device, run.paths.exports / PI, quality)
     variants, manifest = groups[GROUP], manifests[GROUP]
-    ships = _choose(variants, config)
+    ships = choose(variants, config)
     if ships is not None:
         variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
     gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
@@ -167,7 +168,8 @@ def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any], window
         )
 
 
-def _choose(variants: dict[str, dict[str, Any]], config: AnomalyBenchmarkConfig) -> str | None:
+def choose(variants: Mapping[str, Mapping[str, Any]], config: AnomalyBenchmarkConfig) -> str | None:
+    """What ships: the fastest accepted variant that passes every gate, else the fastest accepted one, else none."""
     accepted = sorted(
         (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
         key=lambda name: float(variants[name]["latency_ms"]["p50"]),

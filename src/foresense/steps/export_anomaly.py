@@ -77,7 +77,7 @@ def export_anomaly(run: StepRun, config: AnomalyExportConfig) -> ExportReport:
             for group in groups
         ]
         (beside / PI).mkdir()
-        on_device = {_device_name(run.pipeline, one.group): _for_device(beside, one, data, config) for one in exported}
+        on_device = {_device_name(run.pipeline, one.group): for_device(beside, one, data, config) for one in exported}
         build_pi_folder(
             beside / PI,
             [
@@ -153,8 +153,15 @@ def _export(
     return Exported(group, evaluation, network_config, source, built)
 
 
-def _for_device(beside: Path, one: Exported, data: ClipData, config: AnomalyExportConfig) -> dict[str, Any]:
-    """The variant that goes to a device: {variant, validation_auc, validation_drop, rejected}."""
+def for_device(beside: Path, one: Exported, data: ClipData, config: AnomalyExportConfig) -> dict[str, Any]:
+    """The first of `pi_variants` that loses little enough on the clips that choose.
+
+    Returns:
+        {variant, size_mib, validation_auc, validation_drop, rejected}; the last is variant -> why not.
+
+    Raises:
+        PiFolderError: there is none; says why of each.
+    """
     numbers = data.turns.turn(int(one.evaluation["turn"])).of("validation")
     inputs, labels = data.inputs(one.config, numbers), data.labels[numbers]
     reference, rejected = float(one.evaluation["validation"]["auc"]), {}
@@ -167,10 +174,10 @@ def _for_device(beside: Path, one: Exported, data: ClipData, config: AnomalyExpo
         if reference - auc <= config.limits.quality_drop:
             return {
                 "variant": variant,
+                "size_mib": one.built.variants[variant]["size_mib"],
                 "validation_auc": auc,
                 "validation_drop": reference - auc,
                 "rejected": rejected,
-                "size_mib": one.built.variants[variant]["size_mib"],
             }
         rejected[variant] = f"AUC {reference - auc:.4f} lower, at most {config.limits.quality_drop:g}"
     reasons = "; ".join(f"{variant}: {reason}" for variant, reason in rejected.items())
