@@ -180,7 +180,7 @@ def _shrink_anomaly(config: AnomalyConfig) -> AnomalyConfig:
     sections["export"] |= {
         "variants": ("tflite-float32", "tflite-int8"),
         "pi_variants": ("tflite-int8", "tflite-float32"),
-        "n_calibration": 40,
+        "n_calibration": 20,
         "n_golden": 2,
     }
     gates = {name: gate for name, gate in sections["benchmark"]["gates"].items() if name not in QUALITY_GATES}
