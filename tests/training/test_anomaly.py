@@ -50,7 +50,8 @@ THERMAL, ACOUSTIC = ParityConfig(), ParityConfig(shape=(128, 128, 1))
 SMALL = SmallConfig(shape=(16, 8, 1), widths=(4, 8), strides=(1, 2))
 CONV = ConvAutoencoderConfig(shape=(16, 8, 1), widths=(4, 8), latent_channels=2)
 DENSE = DenseAutoencoderConfig(n_mels=4, n_stacked=2, width=8, n_hidden=1, latent=2)
-NETWORKS: tuple[AnomalyNetworkConfig, ...] = (ParityConfig(shape=(16, 12, 1)), SMALL, CONV, DENSE)
+BLOCKS = SmallConfig(shape=(16, 8, 1), widths=(4,), strides=(2,), blocks=(4, 2))
+NETWORKS: tuple[AnomalyNetworkConfig, ...] = (ParityConfig(shape=(16, 12, 1)), SMALL, BLOCKS, CONV, DENSE)
 QUICK = DetectorFitConfig(n_epochs=3, learning_rate=1e-2)
 
 
@@ -129,6 +130,30 @@ def test_the_mean_over_time_keeps_bands_apart_and_forgets_when() -> None:
 # What every network does
 
 
+def test_the_statistics_that_a_small_network_sees_are_those_of_numpy() -> None:
+    images = inputs_of(BLOCKS, 3)
+    network = build_network(BLOCKS, Scaling(100.0, 20.0))
+    seen = keras_module().Model(network.input, network.get_layer("statistics").output)(images.astype(np.float32))
+    x = (images[..., 0] - 100) / 20
+    blocks = x.reshape(3, 4, 4, 2, 4).transpose(0, 1, 3, 2, 4).reshape(3, 8, 16)
+    means = blocks.mean(axis=2)
+    rows, columns = x.mean(axis=2), x.mean(axis=1)
+    expected = np.concatenate(
+        [
+            means,
+            np.abs(blocks - means[..., None]).mean(axis=2),
+            *(np.abs(np.diff(x, axis=axis)).mean(axis=(1, 2))[:, None] for axis in (1, 2)),
+            *(
+                end(one.reshape(3, -1), axis=1)[:, None] * sign
+                for one in (x, rows, columns)
+                for end, sign in ((np.max, 1), (np.min, -1))
+            ),
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(np.asarray(seen), expected, rtol=0, atol=2e-6)  # float32 of values up to 4
+
+
 @pytest.mark.parametrize("config", NETWORKS, ids=lambda config: config.network)
 def test_a_batch_is_its_clips_one_by_one_and_units_stay_outside(config: AnomalyNetworkConfig) -> None:
     """The same weights see the same standardised values, whatever unit the clips are in."""
@@ -182,6 +207,8 @@ def test_without_tensorflow_the_message_names_the_extra(monkeypatch: pytest.Monk
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValidationError, match="2 widths, 1 strides; give one of each"):
         SmallConfig(shape=(8, 8, 1), widths=(4, 8), strides=(1,))
+    with pytest.raises(ValidationError, match=r"blocks \(3, 2\) do not divide 8 rows and 8 columns; give numbers that"):
+        SmallConfig(shape=(8, 8, 1), widths=(4,), strides=(1,), blocks=(3, 2))
     with pytest.raises(ValidationError, match=r"both must divide by 8; found 40 x 20: give fewer widths, or resize"):
         ConvAutoencoderConfig(shape=(40, 20, 1))
     with pytest.raises(ValueError, match=r"with mean 7\.0 and deviation 0\.0 cannot be standardised"):

@@ -196,8 +196,33 @@ def _small(keras: ModuleType, config: SmallConfig, scaled: "keras.KerasTensor") 
         of_bands = layers.AveragePooling2D((1, maps.shape[2]), name="mean_over_time")(maps)
         pooled = layers.Flatten(name=EMBEDDING)(of_bands)
     dropped = layers.Dropout(config.dropout, name="dropout")(pooled)
+    if config.blocks is not None:
+        statistics = _statistics(keras, scaled, config.shape, config.blocks)
+        dropped = layers.Concatenate(name="with_statistics")([dropped, statistics])
     activation = "sigmoid" if config.n_outputs == 1 else "softmax"
     return layers.Dense(config.n_outputs, activation=activation, name="output")(dropped)
+
+
+def _statistics(
+    keras: ModuleType, scaled: "keras.KerasTensor", shape: tuple[int, int, int], blocks: tuple[int, int]
+) -> "keras.KerasTensor":
+    """Of each channel: means and mean absolute deviations of blocks, extremes, roughness, extremes of rows and columns.
+
+    No squares and no roots, which have few levels left in int8.
+    """
+    layers, ops = keras.layers, keras.ops
+    height, width, _ = shape
+    size = (height // blocks[0], width // blocks[1])
+    means = layers.AveragePooling2D(size, name="block_means")(scaled)
+    away = ops.abs(scaled - layers.UpSampling2D(size, name="block_means_again")(means))
+    lines = [layers.AveragePooling2D(one)(scaled) for one in ((1, width), (height, 1))]
+    steps = [scaled[:, 1:] - scaled[:, :-1], scaled[:, :, 1:] - scaled[:, :, :-1]]
+    highest = layers.GlobalMaxPooling2D
+    parts = [layers.Flatten()(means), layers.Flatten()(layers.AveragePooling2D(size)(away))]
+    parts += [layers.GlobalAveragePooling2D()(ops.abs(one)) for one in steps]
+    parts += [part for one in (scaled, *lines) for part in (highest()(one), highest()(-one))]
+    found = layers.Concatenate(name="statistics")(parts)
+    return layers.BatchNormalization(momentum=_MOMENTUM, name="norm_statistics")(found)
 
 
 def _conv_autoencoder(
