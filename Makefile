@@ -37,7 +37,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@[ -x $(PYTHON) ] || "$(FOUND)" -m venv $(VENV) || { echo "no venv module: install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	$(PYTHON) -m pip install --quiet uv==0.13.8
-	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps -r requirements.lock
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --no-deps -r requirements.lock
 	$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	@touch $@
 
