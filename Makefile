@@ -22,7 +22,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test test-long test-arm servers check format code serve lock
+.PHONY: help setup demo test test-long test-arm servers check format code serve lock licences audit
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/' | expand -t 12
 
@@ -69,7 +69,7 @@ servers:  ## the real broker, stores and ssh server that tests start: Debian pac
 		then echo "installed$$missing"; \
 		else echo "tests against real servers are skipped: install the Debian packages$$missing"; fi; fi
 
-check: setup  ## format, lint, types, import contracts, code digest, DVC graph, README
+check: setup  ## format, lint, types, import contracts, code digest, DVC graph, README, licences
 	@$(VENV)/bin/ruff format --check src flows tasks tools tests benchmarks
 	@$(VENV)/bin/ruff check src flows tasks tools tests benchmarks
 	@$(VENV)/bin/mypy
@@ -77,6 +77,7 @@ check: setup  ## format, lint, types, import contracts, code digest, DVC graph, 
 	@$(PYTHON) -m tools.code_digest --check
 	@$(PYTHON) -m tools.check_graph
 	@$(PYTHON) -m tools.readme --check
+	@$(PYTHON) -m tools.licences --check
 
 format: setup  ## put the code into shape
 	@$(VENV)/bin/ruff format src flows tasks tools tests benchmarks
@@ -90,3 +91,9 @@ serve: setup  ## Prefect server, worker and deployments, and the MLflow page; en
 
 lock: setup  ## bring requirements.lock up to pyproject.toml; versions that still fit stay
 	@$(PYTHON) -m tools.lock
+
+licences: setup  ## the licence of every installed package, and those that a person has to look at
+	@$(PYTHON) -m tools.licences
+
+audit: setup  ## known vulnerabilities of every locked package; needs the internet
+	@$(PYTHON) -m tools.audit
