@@ -68,3 +68,9 @@ def test_no_file_is_longer_than_400_lines() -> None:
         if (n := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    named = re.findall(r"`((?:tests/[\w/]*)?test_\w+\.py)`", (ROOT / "docs" / "security.md").read_text())
+    assert len(named) > 10
+    assert [name for name in named if not any(ROOT.glob(name if "/" in name else f"tests/**/{name}"))] == []
