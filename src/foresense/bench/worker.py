@@ -137,12 +137,12 @@ def outputs_of(forecast: Forecaster, inputs: np.ndarray) -> np.ndarray:
 
 
 def digest_of(outputs: np.ndarray) -> str:
-    """SHA-256 of the bytes of the outputs: equal only when every bit is."""
+    """SHA-256 of the bytes of outputs of any shape: equal only when every bit is."""
     return hashlib.sha256(np.ascontiguousarray(outputs).tobytes()).hexdigest()
 
 
 def summary(times_ms: np.ndarray) -> dict[str, float]:
-    """Percentiles of latencies, ms."""
+    """Percentiles of latencies (n,), ms."""
     return {f"p{share}": round(float(np.percentile(times_ms, share)), 4) for share in (50, 95, 99)}
 
 

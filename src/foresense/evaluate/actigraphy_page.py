@@ -55,7 +55,7 @@ def peers_of(clinical: Clinical, rows: np.ndarray, label: str) -> Peers:
 
     Args:
         clinical: Of all.
-        rows: Positions or a mask: which of them; leave the person out whom the page is about.
+        rows: (n,), positions or a mask of all: which of them; leave the person out whom the page is about.
         label: Who they are, `31 controls of this set`.
     """
     ranges = {}

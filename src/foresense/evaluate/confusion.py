@@ -15,7 +15,7 @@ def accuracy(matrices: np.ndarray) -> np.ndarray:
 
 
 def balanced_accuracy(matrices: np.ndarray) -> np.ndarray:
-    """Mean recall of the classes that occur in truth."""
+    """Mean recall of the classes that occur in truth: (..., k, k) -> (...)."""
     n_classes = (matrices.sum(-1) > 0).sum(-1)
     return np.asarray(recalls(matrices).sum(-1) / n_classes)
 
@@ -39,12 +39,14 @@ def f_scores(matrices: np.ndarray, beta: float = 1.0) -> np.ndarray:
 
 
 def weighted_f1(matrices: np.ndarray) -> np.ndarray:
-    """Mean F1 of the classes, weighted by their windows."""
+    """Mean F1 of the classes, weighted by their windows: (..., k, k) -> (...)."""
     return np.asarray((f_scores(matrices) * matrices.sum(-1)).sum(-1) / matrices.sum((-2, -1)))
 
 
 def cohen_kappa(matrices: np.ndarray) -> np.ndarray:
     """Agreement beyond chance, (p_o - p_e) / (1 - p_e); 0 where chance agrees always (one class on both sides).
+
+    (..., k, k) -> (...).
 
     Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20, 1960.
     """
@@ -55,6 +57,8 @@ def cohen_kappa(matrices: np.ndarray) -> np.ndarray:
 
 def matthews(matrices: np.ndarray) -> np.ndarray:
     """Matthews correlation of k classes; 0 where truth or prediction holds one class only.
+
+    (..., k, k) -> (...).
 
     Source: Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient, Computational
     Biology and Chemistry 28, 2004, eq. 8.

@@ -42,6 +42,9 @@ def robust_centre(values: np.ndarray) -> float:
     """Two steps from the median towards Huber's M-estimate of location: a stop of hours does not pull it.
 
     Source: Huber, Robust Statistics, 1981, section 6.7; corner at 2 deviations.
+
+    Args:
+        values: (n,), standard deviations, at least one.
     """
     centre = np.median(values)
     for _ in range(2):

@@ -59,6 +59,6 @@ def sum_errors(
 
 
 def in_batches(starts: np.ndarray, size: int = BATCH) -> Iterator[np.ndarray]:
-    """Consecutive slices of `starts`, the last one shorter."""
+    """Consecutive slices of `starts` (n,), the last one shorter."""
     for first in range(0, len(starts), size):
         yield starts[first : first + size]

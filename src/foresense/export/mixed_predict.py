@@ -42,7 +42,7 @@ class ReadWindow:
     """One window as a file takes it.
 
     Attributes:
-        inputs: Name of each input to its array, a batch of one.
+        inputs: Name of each input to its array (1, ...), a batch of one.
         n_unseen: Categorical channel -> cells that the training part never showed; those with some.
         newest: Begin of the newest step, UTC; None where recordings have no time.
         n_older: Rows before the window, which were not used.

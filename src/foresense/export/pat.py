@@ -47,7 +47,7 @@ def agreed_source(size: PatSize, encoder: Any, weeks: np.ndarray, scratch: Path)
     Args:
         size: Of the encoder.
         encoder: What `models.pat.build_encoder` made.
-        weeks: As in `feature_source`.
+        weeks: (n, n_minutes), as in `feature_source`.
         scratch: As in `feature_source`.
 
     Raises:

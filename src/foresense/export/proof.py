@@ -36,7 +36,7 @@ class Proven:
     Attributes:
         facts: variant -> {file, size_mib, sha256, max_abs_error, tolerance, tensor_types, operators,
             n_integer_kernels, n_hybrid_kernels, input_type, output_type, converter_version}.
-        outputs: variant -> its outputs for every calibration window.
+        outputs: variant -> its outputs for every calibration window, (n, ...).
         refused: variant -> first line of the reason.
     """
 

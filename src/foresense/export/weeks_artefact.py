@@ -41,7 +41,8 @@ class WeeksOrigin:
         data_sha256: Digest of the recordings behind the model.
         evaluation: Content of the model's `evaluation.json`.
         classifier: Content of its `classifier.json`.
-        head: Arrays of the network's own head; empty where its encoder was not fine-tuned.
+        head: Arrays of the network's own head (`models.pat_head.HEAD_SHAPES`); empty where its encoder was not
+            fine-tuned.
         preparation: Content of a `WeekPreparationConfig`: what the model's weeks were prepared with.
         scaler: Reference of the training people of the turn that ships.
         attribution: Of published weights that the encoder began with; empty where it did not.

@@ -51,7 +51,7 @@ def decimated(signals: np.ndarray, factor: int) -> np.ndarray:
 
 @cache
 def low_pass(factor: int) -> np.ndarray:
-    """Symmetric FIR filter for every `factor`-th sample: 20 `factor` + 1 taps with the sum 1; read only.
+    """Symmetric FIR filter for every `factor`-th sample: (20 `factor` + 1,) taps with the sum 1; read only.
 
     A sinc that is 6 dB down at 0.8 of the new Nyquist frequency, in a Kaiser window of beta 5 (Kaiser 1974): 50 dB down
     from 0.96 of it on.

@@ -52,7 +52,7 @@ def lifetimes(bars: np.ndarray) -> np.ndarray:
 
 
 def entropy(lives: np.ndarray) -> float:
-    """Persistence entropy in nats: of the lifetimes as shares of their sum (Atienza et al. 2020); 0 for no bar."""
+    """Persistence entropy, nats, of lifetimes (n_bars,) as shares of their sum (Atienza et al. 2020); 0 for no bar."""
     if not len(lives):
         return 0.0
     shares = lives / lives.sum()

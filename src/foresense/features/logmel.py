@@ -152,7 +152,7 @@ def hz_to_mel(frequency_hz: float) -> float:
 
 
 def mel_to_hz(mels: np.ndarray) -> np.ndarray:
-    """Frequencies of mels, Hz, on Slaney's scale."""
+    """Frequencies of mels of any shape, Hz, on Slaney's scale."""
     above = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mels, _BREAK_MEL) - _BREAK_MEL))
     return np.where(mels < _BREAK_MEL, mels * _LINEAR_HZ, above)
 

@@ -50,7 +50,11 @@ class Encoded:
 
 
 class TimeBranch(nn.Module):
-    """Tokens of time, in patches or step by step, that attend to each other."""
+    """Tokens of time, in patches or step by step, that attend to each other.
+
+    Attributes:
+        begins: (n_tokens,), with static covariates one more: the first step of each token.
+    """
 
     begins: torch.Tensor
 
@@ -67,7 +71,11 @@ class TimeBranch(nn.Module):
         self.register_buffer("begins", torch.cat([begins, begins.new_zeros(int(config.has_statics))]), persistent=False)
 
     def real(self, mixed: Mixed) -> torch.Tensor | None:
-        """Which tokens look at a real step, the static one behind them; the first always counts. None: all do."""
+        """Which tokens look at a real step, the static one behind them; the first always counts.
+
+        Returns:
+            (n, n_tokens) or (n, n_tokens + 1), truth values; None where all do.
+        """
         return None if mixed.lengths is None else self.begins < mixed.lengths[:, None]
 
     def forward(self, mixed: Mixed, extra: torch.Tensor | None = None) -> torch.Tensor:
@@ -127,7 +135,7 @@ class DualPatchEncoder(nn.Module):
     def forward(
         self, mixed: Mixed, time_extra: torch.Tensor | None = None, channel_extra: torch.Tensor | None = None
     ) -> Encoded:
-        """Encode what `inputs.mixed` gave; the extras are added to the tokens of the two branches."""
+        """Encode what `inputs.mixed` gave; the extras, of their shape, are added to the tokens of both branches."""
         channels = None if self.channels is None else self.channels(mixed, channel_extra)
         if self.time is None:
             assert channels is not None
@@ -140,7 +148,11 @@ class DualPatchEncoder(nn.Module):
 
 
 class StepStates(nn.Module):
-    """A vector for each step: the temporal tokens that look at it, and what the step itself holds."""
+    """A vector for each step: the temporal tokens that look at it, and what the step itself holds.
+
+    Attributes:
+        shares: (n_steps, n_tokens): see `coverage`.
+    """
 
     shares: torch.Tensor
 

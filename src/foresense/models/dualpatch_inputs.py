@@ -116,6 +116,10 @@ class Categories(nn.Module):
     """Codes to vectors, by one table for all channels: each has rows of its own, also for the special codes.
 
     Rows of a channel: missing, out of vocabulary, its values, [MASK].
+
+    Attributes:
+        first_rows: (n_channels,), int64: where the rows of each channel begin in the table.
+        n_codes: (n_channels,), int64: codes of each channel.
     """
 
     first_rows: torch.Tensor
@@ -167,7 +171,11 @@ class StaticToken(nn.Module):
 
 
 class MixedInputs(nn.Module):
-    """Raw arrays of a batch to `Mixed`, all windows as long as the longest one may be."""
+    """Raw arrays of a batch to `Mixed`, all windows as long as the longest one may be.
+
+    Attributes:
+        steps: (n_steps,), int64: 0, 1, ...
+    """
 
     steps: torch.Tensor
 

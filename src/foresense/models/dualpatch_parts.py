@@ -182,7 +182,11 @@ def n_signals(config: DualPatchConfig) -> int:
 
 
 def numeric_rows(config: DualPatchConfig, mixed: Mixed, *, after: int) -> torch.Tensor | None:
-    """Values, and the missing flags beside them where asked for, along an axis: 1 for signals, 2 for courses."""
+    """Values, and the missing flags beside them where asked for, along an axis: 1 for signals, 2 for courses.
+
+    Returns:
+        (n, n_numeric, n_steps), the axis `after` twice as long with flags; None without numeric channels.
+    """
     if mixed.values is None or mixed.missing is None:
         return None
     return torch.cat([mixed.values, mixed.missing], dim=after) if config.missing_channels else mixed.values

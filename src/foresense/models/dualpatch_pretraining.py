@@ -44,7 +44,12 @@ class Rebuilt:
 
 
 class TimeDecoder(nn.Module):
-    """Tokens of time to what each of their steps holds; a step that several patches look at gets their mean."""
+    """Tokens of time to what each of their steps holds; a step that several patches look at gets their mean.
+
+    Attributes:
+        places: (n_steps, n_looking), int64: where each step lies in the tokens that look at it.
+        shares: (n_steps, n_looking): what each of them counts.
+    """
 
     places: torch.Tensor
     shares: torch.Tensor

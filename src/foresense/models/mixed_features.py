@@ -69,6 +69,8 @@ class WindowFeatures(nn.Module):
 
     Attributes:
         config: What it was built from.
+        steps: (n_steps,): 0, 1, ...
+        codes: (n_codes,), int64: those of the channel that has most.
     """
 
     steps: torch.Tensor

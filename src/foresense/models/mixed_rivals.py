@@ -122,7 +122,15 @@ class RivalConfig(Section):
 
 
 class LinearScores(nn.Module):
-    """Features to scores, a hole counted as training counted it."""
+    """Features to scores, a hole counted as training counted it.
+
+    Attributes:
+        mean: (n_features,).
+        deviation: (n_features,).
+        weights: (n_outputs, n_features), of a standardised feature.
+        holes: (n_outputs, n_features), of a feature that is missing.
+        offset: (n_outputs,).
+    """
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -147,7 +155,18 @@ class LinearScores(nn.Module):
 
 
 class TreeScores(nn.Module):
-    """Features to sums of trees. Numbers of nodes are int32, which every runtime gathers with."""
+    """Features to sums of trees. Numbers of nodes are int32, which every runtime gathers with.
+
+    Attributes:
+        feature: (n_nodes,), int32: what a node asks for.
+        threshold: (n_nodes,): at most this goes left.
+        left: (n_nodes,), int32.
+        right: (n_nodes,), int32.
+        missing_left: (n_nodes,): 1 where a hole goes left.
+        value: (n_nodes,): of a leaf.
+        roots: (n_trees,), int32.
+        offset: (n_outputs,).
+    """
 
     feature: torch.Tensor
     threshold: torch.Tensor
@@ -191,7 +210,13 @@ def _at(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 class Repeat(nn.Module):
-    """The first value of a channel that is there, in the order of the lags."""
+    """The first value of a channel that is there, in the order of the lags.
+
+    Attributes:
+        otherwise: (1,): where none is there.
+        steps: (n_lags,), int64: which steps are asked, in their order.
+        order: (n_lags,): 0, 1, ...
+    """
 
     otherwise: torch.Tensor
     steps: torch.Tensor
@@ -309,7 +334,7 @@ def _tensors(fitted: Fitted) -> dict[str, torch.Tensor]:
 
 
 def rounded_down(values: np.ndarray) -> np.ndarray:
-    """The largest float32 at or below each: a float32 x is at or below both or above both."""
+    """The largest float32 at or below each, in the same shape: a float32 x is at or below both or above both."""
     with np.errstate(over="ignore"):
         near = values.astype(np.float32)
     return np.where(near.astype(np.float64) > values, np.nextafter(near, np.float32(-np.inf)), near)

@@ -89,7 +89,7 @@ def load(encoder: Any, size: PatSize, weights: Mapping[str, np.ndarray]) -> None
 
 
 def weights_of(encoder: Any, size: PatSize) -> dict[str, np.ndarray]:
-    """The weights of an encoder by their path in the official file, float32."""
+    """The weights of an encoder by their path in the official file, float32, shaped as `weight_shapes` says."""
     return {name: np.asarray(variable.numpy()) for name, variable in _variables(encoder, size).items()}
 
 
@@ -112,7 +112,7 @@ def build_classifier(encoder: Any, *, seed: int = 0) -> Any:
 
 
 def head_of(classifier: Any) -> dict[str, np.ndarray]:
-    """The weights of a classifier's head by layer and name, float32: what `load_head` takes."""
+    """The weights of a classifier's head by layer and name, float32 (`HEAD_SHAPES`): what `load_head` takes."""
     return {name: np.asarray(variable.numpy()) for name, variable in _head(classifier).items()}
 
 

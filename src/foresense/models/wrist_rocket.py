@@ -34,7 +34,7 @@ class WristRocket(nn.Module):
     Attributes:
         config: What it was built from.
         n_classes: Logits.
-        sharpness: What the scores of the regression are multiplied by to be logits.
+        sharpness: (), what the scores of the regression are multiplied by to be logits.
     """
 
     sharpness: torch.Tensor

@@ -115,7 +115,7 @@ class Weights:
     Attributes:
         release: Which file.
         sha256: Of the file.
-        arrays: Path in the file -> float32 array: what `foresense.models.pat.load` takes.
+        arrays: Path in the file -> float32 array, as `weight_shapes` says: what `foresense.models.pat.load` takes.
     """
 
     release: Release

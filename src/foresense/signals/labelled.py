@@ -247,6 +247,6 @@ def open_labelled_windows(folder: Path) -> LabelledWindows:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write one array as `.npy` with a header of a fixed version."""
+    """Write an array of any shape as `.npy` with a header of a fixed version."""
     with path.open("wb") as file:
         np.lib.format.write_array(file, np.ascontiguousarray(array), version=_NPY, allow_pickle=False)

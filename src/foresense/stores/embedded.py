@@ -195,6 +195,8 @@ class EmbeddedStore:
     def erase(self, asset: str, times_ns: np.ndarray, channels: Sequence[str]) -> None:
         """Write every part anew that holds such values, without them; a crash leaves some parts done, none broken.
 
+        See `SeriesStore.erase`.
+
         Raises:
             StoreUnavailableError: another process is the writer, or the folder cannot be written to.
             StoreError: a part is damaged; it and those after it are as they were.

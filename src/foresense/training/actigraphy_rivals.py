@@ -66,6 +66,12 @@ def fit_logistic(
 def fit_boosting(inputs: np.ndarray, labels: np.ndarray, owners: np.ndarray, *, seed: int) -> tuple[Any, int]:
     """Fit boosted trees on weeks of training people; NaN is a value of its own.
 
+    Args:
+        inputs: (n, n_inputs), NaN where unknown.
+        labels: (n,), 0 or 1.
+        owners: (n,): the person of each week.
+        seed: Of the inner groups and of the trees.
+
     Returns:
         A fitted HistGradientBoostingClassifier, and the rounds that were chosen.
 

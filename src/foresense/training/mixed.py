@@ -26,7 +26,12 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 
 @dataclass(frozen=True, eq=False)
 class LabelledInputs:
-    """Inputs of a model by name, and what somebody has said of each window."""
+    """Inputs of a model by name, and what somebody has said of each window.
+
+    Attributes:
+        inputs: Name -> (n, ...), as `DualPatch.forward` takes them.
+        labels: As in `MixedItems`, of these n windows.
+    """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
@@ -197,7 +202,7 @@ class RebuildingObjective:
         self.hidden = self._drawn(len(validation), torch.Generator().manual_seed(seed))
 
     def batch(self, items: np.ndarray) -> tuple[dict[str, torch.Tensor], Hidden]:
-        """Training windows, and what is hidden of them."""
+        """Training windows of the places `items` (n,), and what is hidden of them."""
         return _bare(self.train.inputs(items, self.device)), self._split(self._drawn(len(items)))
 
     def loss(self, model: Callable[..., Any], batch: tuple[dict[str, torch.Tensor], Hidden]) -> torch.Tensor:
@@ -249,7 +254,7 @@ def rebuilding_error(rebuilt: Rebuilt) -> LabelledError:
 
 
 def outputs_of(model: nn.Module, items: MixedItems, *, device: str = "cpu") -> np.ndarray:
-    """What a trained model says of windows, float32: logits or values, as `DualPatch.forward` gives them."""
+    """What a trained model says of windows, (n, ...), float32: logits or values, as `DualPatch.forward` gives them."""
     was_training = model.training
     model.eval()
     with torch.inference_mode():

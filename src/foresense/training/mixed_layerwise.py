@@ -15,7 +15,11 @@ from torch.nn.utils import parametrize
 
 
 class SlowerChange(nn.Module):
-    """A change to the weight that it makes: its first value, and a share of the change."""
+    """A change to the weight that it makes: its first value, and a share of the change.
+
+    Attributes:
+        first: The weight at the beginning, in its own shape.
+    """
 
     first: torch.Tensor
 
@@ -25,11 +29,11 @@ class SlowerChange(nn.Module):
         self.register_buffer("first", first.detach().clone())
 
     def forward(self, change: torch.Tensor) -> torch.Tensor:
-        """The weight."""
+        """The weight, in its own shape."""
         return self.first + self.factor * change
 
     def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
-        """The change that makes a weight."""
+        """The change that makes a weight, in the same shape."""
         return (weight - self.first) / self.factor
 
 

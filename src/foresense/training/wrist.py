@@ -136,6 +136,11 @@ def class_weights(labels: np.ndarray, n_classes: int, *, rarity: float) -> np.nd
 def macro_f1_and_kappa(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -> tuple[float, float]:
     """Macro-F1 over the classes that occur in either, and Cohen's kappa (0 where one class is all there is).
 
+    Args:
+        truth: (n,), numbers of classes.
+        predicted: (n,), likewise.
+        n_classes: How many there are.
+
     Source: Cohen, A Coefficient of Agreement for Nominal Scales, 1960.
     """
     counts = np.bincount(truth * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)

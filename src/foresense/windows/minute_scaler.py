@@ -164,6 +164,9 @@ def fit_minute_scaler(
 def scale_by_itself(weeks: np.ndarray) -> ScaledWeeks:
     """Standardise each week by its own mean and deviation: only where there is no reference, and flagged.
 
+    Args:
+        weeks: (n_weeks, 10080), in one unit.
+
     Raises:
         WeekError: a week with one value throughout.
     """
