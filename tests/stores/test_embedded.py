@@ -66,6 +66,19 @@ def test_a_store_is_a_dictionary_by_asset_time_and_channel(tmp_path_factory, bat
     assert store.assets() == {ASSETS[n]: (min(found), max(found)) for n, found in sorted(times.items()) if found}
 
 
+def test_names_cannot_break_out_of_a_query(tmp_path: Path) -> None:
+    names = ('a"; DROP VIEW part; --', "mill' OR '1'='1", 'x" AS y, "x', "time_ns) --", "$asset")
+    store = EmbeddedStore(tmp_path)
+    for at, name in enumerate(names):
+        store.write(Batch.of_asset(name, np.array([at]), (name,), np.array([[float(at)]])))
+    for at, name in enumerate(names):
+        found = store.read(name, -1, 99, channels=(name,))
+        assert (found.times_ns.tolist(), found.values.tolist()) == ([at], [[at]])
+        assert store.n_values(name, -1, 99, names) == 1
+    store.erase(names[0], np.array([0]), names)
+    assert [store.n_values(name, -1, 99, names) for name in names] == [0, 1, 1, 1, 1]
+
+
 def test_many_writes_become_few_files_and_say_the_same(tmp_path: Path) -> None:
     store, n_writes = EmbeddedStore(tmp_path / "store"), FAN * FAN + 3
     for number in range(n_writes):
