@@ -21,7 +21,7 @@ from tools.locked import locked
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = "docs/security.md"
 UNKNOWN = "unknown"
-#: Copyleft of any strength, by the beginning of its SPDX name; CDDL to SSPL are in no package today.
+#: Copyleft of any strength, and licences that restrict use, by the beginning of their SPDX names.
 LOOKED_AT = re.compile(r"\b(A?GPL|LGPL|MPL|EPL|CDDL|EUPL|SSPL|BUSL|CC-BY-(NC|SA))|GNU", re.IGNORECASE)
 #: What packages write in the old field `License`, in small letters and without `_EMPTY_WORDS`, where it is not SPDX.
 _SPELLINGS = {
@@ -57,9 +57,9 @@ _SENTENCES = (
     ("mozilla public license version 2.0", "MPL-2.0"),
     ("apache license version 2.0", "Apache-2.0"),
     ("permission is hereby granted free of charge to any person obtaining a copy", "MIT"),
-    ("neither the name", "BSD-3-Clause"),
     ("redistribution and use in source and binary forms", "BSD-2-Clause"),
 )
+_THIRD_CLAUSE = "neither the name"
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,9 @@ def _spelled(text: str) -> str | None:
 def _recognised(text: str) -> str | None:
     # a wheel's file goes on with the licences of what it carries; its own stands first
     first = " ".join(text.lower().replace(",", " ").split())[:_OWN_LICENCE]
-    return next((licence for sentence, licence in _SENTENCES if sentence in first), None)
+    found = sorted((first.index(sentence), licence) for sentence, licence in _SENTENCES if sentence in first)
+    licence = found[0][1] if found else None
+    return "BSD-3-Clause" if licence == "BSD-2-Clause" and _THIRD_CLAUSE in first else licence
 
 
 def _licence_files(package: Distribution) -> Iterable[tuple[str, str]]:

@@ -50,6 +50,8 @@ def install(folder: Path, name: str, *fields: str, file: str = "", version: str 
         (["License: BSD"], "", ("BSD (which one is not said)", "License")),
         (["Classifier: License :: OSI Approved :: BSD License"], "", ("BSD (which one is not said)", "classifiers")),
         ([], MIT, ("MIT", "LICENSE")),
+        ([], f"{BSD} Neither the name ... It carries: {MIT}", ("BSD-3-Clause", "LICENSE")),
+        ([], f"{MIT} It carries: {BSD} Neither the name", ("MIT", "LICENSE")),
         ([], "GNU AFFERO GENERAL PUBLIC LICENSE\nVersion 3", ("AGPL", "LICENSE")),
         ([], f"{BSD}{' ...' * 1000} It carries libgfortran: GNU GENERAL PUBLIC LICENSE", ("BSD-2-Clause", "LICENSE")),
         (["License: see our website"], "All rights reserved.", (UNKNOWN, "nowhere")),
