@@ -17,6 +17,11 @@ class ActivityIngestConfig(Section):
     time_zone: str = "UTC"  # of timestamps that carry none, and of features of the clock
     rate_hz: float = Field(gt=0, allow_inf_nan=False)  # of the source; another one there is an error
     found_unit: Literal["g", "m/s2"] = "g"  # of the values in the source; recordings are in g
+    files: str | None = None  # csv and parquet: glob below the folder; absent: every file that ends so
+    time_column: str | None = None  # csv and parquet: absent, rows follow one another at `rate_hz`
+    asset_column: str | None = None  # csv and parquet: who it is; absent: one person in each file, named after it
+    columns: tuple[str, str, str] = ("x", "y", "z")  # csv and parquet: of the three axes
+    label_column: str = "label"  # csv and parquet: empty, or a word that `classes` leaves out: unlabelled
     labels: str = "Walmsley2020"  # capture24 only: column of its label dictionary, without `label:`
     classes: tuple[str, ...] | None = None  # which labels are used, in this order; absent: all that are found
     first_people: PositiveInt | None = None  # only so many, in the order of their names

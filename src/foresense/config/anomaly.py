@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from foresense.config.section import Section
+from foresense.config.tables import TableFilesConfig
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -48,6 +49,36 @@ class MimiiConfig(Section):
     level_db: int | None = None  # signal to noise, where there are folders of several
 
 
+class ConditionTablesConfig(TableFilesConfig):
+    """Rows of one's own machines, a sample each, with a column that says the condition."""
+
+    rate_hz: PositiveFloat  # of the samples; where there is a clock, it must agree
+    value_column: str
+    unit: str = "1"
+    found_unit: str | None = None  # of the values in the files where it is not `unit`
+    condition_column: str
+    normal: str = "normal"  # the condition that is no anomaly
+    group_columns: tuple[str, ...] = ()  # what a split can hold out, such as the load
+    time_column: str | None = None  # absent: rows follow one another at `rate_hz`
+
+
+class WavFoldersConfig(Section):
+    """WAV files of one's own machines: `<condition>/<asset>/<any>.wav`, or `<condition>/<asset>.wav`."""
+
+    source: Literal["wav_folders"]
+    raw: str  # folder below data/raw
+    normal: str = "normal"  # the condition that is no anomaly
+    channel: NonNegativeInt = 0
+
+
+class ImageFoldersConfig(Section):
+    """Grey images of one's own things: `<condition>/<asset>/<any>.png`, or `<condition>/<asset>.png`."""
+
+    source: Literal["image_folders"]
+    raw: str  # folder below data/raw
+    normal: str = "normal"  # the condition that is no anomaly
+
+
 class SyntheticImagesConfig(Section):
     """Grey images, warm in the middle of nowhere: a hot spot or none."""
 
@@ -77,6 +108,9 @@ AnomalyIngestConfig = Annotated[
     | BearingsConfig
     | DcaseConfig
     | MimiiConfig
+    | ConditionTablesConfig
+    | WavFoldersConfig
+    | ImageFoldersConfig
     | SyntheticImagesConfig
     | SyntheticVibrationConfig,
     Field(discriminator="source"),

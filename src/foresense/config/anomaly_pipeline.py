@@ -11,6 +11,7 @@ from foresense.config.anomaly import (
     ClipSplitConfig,
     DenseAutoencoderConfig,
     DetectorFitConfig,
+    ImageFoldersConfig,
     InfraredModulesConfig,
     ParityConfig,
     Share,
@@ -166,7 +167,7 @@ class AnomalyConfig(Section):
     @property
     def is_image(self) -> bool:
         """Whether recordings are images."""
-        return isinstance(self.ingest, InfraredModulesConfig | SyntheticImagesConfig)
+        return isinstance(self.ingest, InfraredModulesConfig | ImageFoldersConfig | SyntheticImagesConfig)
 
     def _able(self, name: str) -> bool:
         return self.train.candidates[name].can_ship

@@ -4,7 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
+from foresense.config.pipeline import ChannelConfig
 from foresense.config.section import Section
+from foresense.config.tables import TableFilesConfig
 
 #: How the events of one hour become one value. `fraction`: mean of events that are 0 or 1.
 Rule = Literal["mean", "last", "sum", "max", "min", "fraction"]
@@ -153,8 +155,75 @@ class MixedSyntheticIngestConfig(Section):
         return self
 
 
+class TableChannelConfig(ChannelConfig):
+    """A column of numbers."""
+
+    rule: Literal["mean", "last", "sum", "max", "min"] = "mean"  # of the rows of one step
+    low: float | None = None  # a value below, in `unit`, is refused, counted and missing
+    high: float | None = None  # a value above likewise
+
+
+class TableCategoryConfig(Section):
+    """A column of words; of several in one step the newest."""
+
+    name: str
+    column: str | None = None  # absent: `name`
+    values: dict[str, str] | None = Field(default=None, min_length=1)  # as EventCategoryConfig has them
+    unknown: str | None = None  # as found: not known
+
+
+class TableLabelConfig(Section):
+    """A column of words that becomes a channel of numbers, to be asked for some steps ahead: 0 is the first class."""
+
+    name: str
+    column: str | None = None  # absent: `name`
+    classes: tuple[str, ...] = Field(min_length=2)  # as found; other words are refused
+
+
+class TableOutcomeConfig(Section):
+    """A column that says the same in each row of a recording: what became of it."""
+
+    name: str
+    unit: str = "1"
+    column: str | None = None  # absent: `name`
+    classes: tuple[str, ...] = ()  # as found, if they are words: 0 is the first class; absent: numbers
+
+
+class MixedTablesIngestConfig(TableFilesConfig):
+    """Rows with a time, at any rate: one's own CSV or Parquet files. Each asset is a recording."""
+
+    time_column: str = "time"
+    interval_s: float = Field(gt=0, allow_inf_nan=False)  # one step every so many seconds
+    n_steps: PositiveInt | None = None  # of each recording, from its first row on; absent: up to its last row
+    channels: tuple[TableChannelConfig, ...] = ()
+    categories: tuple[TableCategoryConfig, ...] = ()
+    labels: tuple[TableLabelConfig, ...] = ()
+    outcomes: tuple[TableOutcomeConfig, ...] = ()
+    first_recordings: PositiveInt | None = None  # only so many, in the order of their names
+
+    @property
+    def changing(self) -> list[str]:
+        """Names of what has a value in each step."""
+        names = [one.name for one in self.channels] + [one.name for one in self.labels]
+        return names + [one.name for one in self.categories]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for names in (self.changing, [one.name for one in self.outcomes]):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"channels {twice} stand there twice; rename one")
+        if not self.channels and not self.categories:
+            raise ValueError("neither channels nor categories; name at least one column of the table")
+        return self
+
+
 MixedIngestConfig = Annotated[
-    AirQualityIngestConfig | EventTablesIngestConfig | Physionet2012IngestConfig | MixedSyntheticIngestConfig,
+    AirQualityIngestConfig
+    | EventTablesIngestConfig
+    | MixedTablesIngestConfig
+    | Physionet2012IngestConfig
+    | MixedSyntheticIngestConfig,
     Field(discriminator="source"),
 ]
 

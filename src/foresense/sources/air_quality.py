@@ -16,6 +16,7 @@ from foresense.signals.mixed import CategoricalChannel, MixedRecording, MixedSet
 from foresense.signals.mixed_columns import FIRST_VALUE, MISSING
 from foresense.sources.checks import in_order_once
 from foresense.sources.clock import read_clock
+from foresense.sources.frames import read_csv_frame
 from foresense.sources.mixed import FoundMixed, counted, files_of
 from foresense.sources.tables import Finding, Places, RawTable, Refusal, SourceError
 from foresense.sources.tabular import files_sha256
@@ -99,26 +100,18 @@ def read_air_quality(config: AirQualityIngestConfig, places: Places) -> FoundMix
 
 def _read(path: Path, name: str, findings: list[Finding]) -> pd.DataFrame:
     """Cells as text, indexed by the number of the line; missing ones NA."""
-    try:
-        frame = pd.read_csv(path, dtype="string", encoding="utf-8-sig", skip_blank_lines=False)
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{name}: not UTF-8 text ({error}); save the file as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise SourceError(f"{name}: not a CSV file with a header: {str(error).strip()}; repair the file") from error
-    frame.columns = [str(column).strip() for column in frame.columns]
+    frame = read_csv_frame(path, name)
     wanted = [*CLOCK, *CHANNELS, DIRECTION, "station"]
     missing = [column for column in wanted if column not in frame.columns]
-    if missing or not isinstance(frame.index, pd.RangeIndex):
+    if missing:
         raise SourceError(
-            f"{name}: expected the columns {', '.join(wanted)}, found {', '.join(frame.columns)}"
-            + (f"; missing: {', '.join(missing)}" if missing else "; rows have more cells than the header")
-            + "; name them so in the header"
+            f"{name}: expected the columns {', '.join(wanted)}, found {', '.join(frame.columns)}; missing: "
+            f"{', '.join(missing)}; name them so in the header"
         )
     unused = [column for column in frame.columns if column not in (*wanted, _UNUSED)]
     if unused:
         where = f"{name}: {', '.join(unused)}"
         findings.append(Finding("", "unused_columns", len(unused), where, "no channel names them"))
-    frame.index = pd.RangeIndex(2, len(frame) + 2)  # as an editor counts lines
     return frame[wanted].dropna(how="all")
 
 

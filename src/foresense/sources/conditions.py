@@ -13,12 +13,16 @@ from foresense.signals.clips import ConditionSet
 from foresense.sources.tables import Finding, Places, Refusal, SourceError
 
 CONDITIONS: dict[str, str] = {  # name -> "module:function", imported when asked for
+    "csv": "foresense.sources.condition_tables:read_condition_tables",
     "cwru_bearing": "foresense.sources.bearings:read_bearings",
     "dcase2020_task2": "foresense.sources.machine_sounds:read_dcase2020",
+    "image_folders": "foresense.sources.condition_folders:read_image_folders",
     "infrared_modules": "foresense.sources.infrared_modules:read_infrared_modules",
     "mimii": "foresense.sources.machine_sounds:read_mimii",
+    "parquet": "foresense.sources.condition_tables:read_condition_tables",
     "synthetic_images": "foresense.sources.synthetic_conditions:simulate_images",
     "synthetic_vibration": "foresense.sources.synthetic_conditions:simulate_vibration",
+    "wav_folders": "foresense.sources.condition_folders:read_wav_folders",
 }
 
 
@@ -59,6 +63,23 @@ def load_conditions(name: str) -> ConditionSource:
         )
     module, _, function = CONDITIONS[name].partition(":")
     return cast(ConditionSource, getattr(import_module(module), function))
+
+
+def with_normal_first(conditions: Iterable[str], normal: str, where: str) -> tuple[str, ...]:
+    """Classes of one's own: the normal condition, then the others by name.
+
+    Raises:
+        SourceError: the normal one is not there, or no other one.
+    """
+    found = sorted(set(conditions))
+    if normal not in found or len(found) < 2:
+        near = get_close_matches(normal, found, n=1)
+        advice = f"; did you mean {near[0]!r}?" if near and normal not in found else ""
+        raise SourceError(
+            f"{where}: expected the condition {normal!r} (ingest.normal) and at least one other, found "
+            f"{', '.join(found) or 'none'}{advice}"
+        )
+    return (normal, *(name for name in found if name != normal))
 
 
 def digest_of(folder: Path, files: Iterable[Path]) -> str:

@@ -12,8 +12,10 @@ from foresense.sources.tables import Finding, Places, Refusal, SourceError
 
 MIXED: dict[str, str] = {  # name -> "module:function", imported when asked for
     "air_quality": "foresense.sources.air_quality:read_air_quality",
+    "csv": "foresense.sources.mixed_tables:read_mixed_tables",
     "event_tables": "foresense.sources.event_tables:read_event_tables",
     "mixed_synthetic": "foresense.sources.mixed_synthetic:simulate_mixed",
+    "parquet": "foresense.sources.mixed_tables:read_mixed_tables",
     "physionet2012": "foresense.sources.physionet2012:read_physionet2012",
 }
 

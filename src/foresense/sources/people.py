@@ -12,6 +12,8 @@ from foresense.sources.tables import Finding, Places, Refusal, SourceError
 
 PEOPLE: dict[str, str] = {  # name -> "module:function", imported when asked for
     "capture24": "foresense.sources.capture24:read_capture24",
+    "csv": "foresense.sources.people_tables:read_people_tables",
+    "parquet": "foresense.sources.people_tables:read_people_tables",
     "simulated_days": "foresense.sources.wrist_days:simulate_days",
     "subject_files": "foresense.sources.subject_files:read_subject_files",
     "wisdm": "foresense.sources.wisdm:read_wisdm",
