@@ -283,9 +283,9 @@ class _Sheet:
     def rows_of_assets(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each asset, by name, and its rows; those without one are refused."""
         places, names = pd.factorize(self.assets, sort=True)
-        order = np.argsort(places, kind="stable")
-        groups = np.split(order, np.cumsum(np.bincount(places, minlength=len(names)))[:-1])
-        for asset, mine in zip(names, groups, strict=True):
+        order, counts = np.argsort(places, kind="stable"), np.bincount(places, minlength=len(names))
+        for asset, end, count in zip(names, np.cumsum(counts), counts, strict=True):
+            mine = order[end - count : end]
             if asset:
                 yield str(asset), mine
             else:
