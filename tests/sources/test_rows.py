@@ -242,3 +242,24 @@ def test_a_section_that_names_nothing_or_a_name_twice_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             adapter.validate_python(ASKED | asked)
+
+
+CELLS = st.sampled_from(
+    ["", " ", "NA", "200", "1e400", "-1e39", "inf", "0x1f", "1_0", "True", "2025-10-26 12:00", "2025-10-26T02:30",
+     "1677-01-01", "9999-12-31", "2025-10-26 12:00+02:00", "1761480000", "kalt", "A", '"', "'", "\x00", "é", "1,5"]
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(CELLS | st.text(max_size=4), min_size=3, max_size=6), max_size=8))
+def test_whatever_is_in_the_cells_is_read_or_refused(tmp_path: Path, table: list[list[str]]) -> None:
+    (tmp_path / "set").mkdir(exist_ok=True)
+    text = "\n".join([HEADER, *(",".join(cells) for cells in table)])
+    (tmp_path / "set" / "öfen.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        found = read(tmp_path)
+    except SourceError:  # of what else there may be, pytest tells
+        return
+    for one in found.recordings.recordings:
+        assert not np.isinf(one.numeric).any()
+        assert (one.numeric[:, 0][~np.isnan(one.numeric[:, 0])] <= 400).all()
