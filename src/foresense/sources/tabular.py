@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 from foresense.config import IngestConfig
 from foresense.signals import file_sha256
 from foresense.sources.clock import Clock, read_clock
+from foresense.sources.frames import numbers_of, read_csv_frame, read_parquet_frame, require_columns
 from foresense.sources.tables import Finding, Places, RawTable, RawTables, Refusal, SourceError
 
 _N_SHOWN = 3  # places that a finding names
@@ -63,7 +63,7 @@ def _read_files(config: IngestConfig, raw: Path, *, pattern: str, read: Reader) 
     refusals: list[Refusal] = []
     for number, (path, name) in enumerate(zip(files, names, strict=True)):
         frame = read(path, name, config)
-        findings += _check_columns(frame, name, config)
+        findings += require_columns(frame, name, _roles(config))
         tables, refused, changes = _split_assets(frame, number, names, config)
         refusals += refused
         findings += changes
@@ -96,61 +96,21 @@ def _find_files(config: IngestConfig, raw: Path, default: str) -> tuple[Path, li
 
 
 def _read_csv(path: Path, name: str, config: IngestConfig) -> pd.DataFrame:
-    as_text = {config.time_column: "string"} | ({config.asset_column: "string"} if config.asset_column else {})
-    try:
-        frame = pd.read_csv(
-            path,
-            dtype=as_text,
-            encoding="utf-8-sig",
-            float_precision="round_trip",
-            low_memory=False,
-            skip_blank_lines=False,
-        )
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{name}: not UTF-8 text ({error}); save the file as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise SourceError(
-            f"{name}: not a CSV file with a header line: {str(error).strip()}; repair the file"
-        ) from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise SourceError(
-            f"{name}: rows have more cells than the header's {len(frame.columns)}; name every column in the header"
-        )
-    frame.columns = [str(column).strip() for column in frame.columns]
-    frame.index = pd.RangeIndex(2, len(frame) + 2)  # as an editor counts lines: the header is line 1
-    return frame.dropna(how="all")
+    return read_csv_frame(
+        path, name, text=[config.time_column, *([config.asset_column] if config.asset_column else [])]
+    )
 
 
 def _read_parquet(path: Path, name: str, config: IngestConfig) -> pd.DataFrame:
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{name}: not a Parquet file that can be read: {error}") from error
-    if config.time_column not in frame.columns and config.time_column in frame.index.names:
-        frame = frame.reset_index()
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return frame
+    return read_parquet_frame(path, name)
 
 
-def _check_columns(frame: pd.DataFrame, name: str, config: IngestConfig) -> list[Finding]:
-    """Refuse a file without the asked columns; report those that nobody asked for."""
-    wanted = {config.time_column: "ingest.time_column"}
+def _roles(config: IngestConfig) -> dict[str, str]:
+    """Column -> what asks for it."""
+    found = {config.time_column: "ingest.time_column"}
     if config.asset_column is not None:
-        wanted[config.asset_column] = "ingest.asset_column"
-    wanted |= {channel.column or channel.name: f"channel {channel.name!r}" for channel in config.channels}
-    known = [str(column) for column in frame.columns]
-    problems = []
-    for column, role in wanted.items():
-        if column not in known:
-            near = get_close_matches(column, known, n=1, cutoff=0.5)
-            problems.append(f"no column {column!r} ({role})" + (f"; did you mean {near[0]!r}?" if near else ""))
-    if problems:
-        advice = " Cells must be separated by commas." if len(known) == 1 else ""
-        raise SourceError(f"{name}: {'; '.join(problems)} (columns: {', '.join(known)}).{advice}")
-    unused = [column for column in known if column not in wanted]
-    if not unused:
-        return []
-    return [Finding("", "unused_columns", len(unused), f"{name}: {', '.join(unused)}", "no channel names them")]
+        found[config.asset_column] = "ingest.asset_column"
+    return found | {channel.column or channel.name: f"channel {channel.name!r}" for channel in config.channels}
 
 
 def _split_assets(
@@ -215,13 +175,8 @@ def _numbers(
     refusals: list[Refusal] = []
     for index, channel in enumerate(config.channels):
         column = frame[channel.column or channel.name]
-        if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-            column = column.astype("string")
-        numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan, copy=True)
-        if column.dtype == object:  # one bad cell makes a column text, and to_numeric rounds the last digit of text
-            read = ~np.isnan(numbers)
-            numbers[read] = column[read].astype(np.float64)
-        refused = (np.isnan(numbers) & ~column.isna().to_numpy(bool)) | np.isinf(numbers)
+        numbers, is_text = numbers_of(column)
+        refused = is_text | np.isinf(numbers)
         values[:, index] = np.where(refused, np.nan, numbers)
         refusals += [
             Refusal(
