@@ -1,20 +1,18 @@
 """Step `ingest` of an activity pipeline: labelled recordings of people, in g, one rate."""
 
-import csv
-import io
 import logging
-from dataclasses import asdict, astuple, fields, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from foresense.config.activity import ActivityIngestConfig
-from foresense.signals import IngestReport, write_bytes
+from foresense.signals import IngestReport
 from foresense.signals.labelled import UNLABELLED, LabelledRecording, LabelledSet, write_labelled
-from foresense.sources import Places, Refusal, SourceError
+from foresense.sources import Places, SourceError
 from foresense.sources.people import load_people
 from foresense.steps.frame import StepRun
+from foresense.steps.refused import write_refused
 
 LOG = logging.getLogger(__name__)
 #: Where the median magnitude of a resting wrist lies, in g; outside of it the unit is another one.
@@ -38,9 +36,12 @@ def ingest_activity(run: StepRun, config: ActivityIngestConfig) -> IngestReport:
     """
     places = Places(run.layout.raw, run.layout.project, run.layout.cache / "kept" / run.pipeline)
     found = load_people(config.source)(config, places)
-    _write_refused(run.paths.reports / "refused.csv", found.refusals)
+    write_refused(run.paths.reports / "refused.csv", found.refusals)
     for finding in found.findings:
-        LOG.warning("%s: %s, n = %d: %s", finding.asset or config.source, finding.kind, finding.n, finding.message)
+        where = f" ({finding.where})" if finding.where else ""
+        LOG.warning(
+            "%s: %s, n = %d: %s%s", finding.asset or config.source, finding.kind, finding.n, finding.message, where
+        )
     people = replace(found.labelled, people=found.labelled.people[: config.first_people])
     _require_people(people, config)
     assets = {one.person: _facts(one, people) for one in people.people}
@@ -88,15 +89,3 @@ def _facts(one: LabelledRecording, people: LabelledSet) -> dict[str, Any]:
             name: round(int(count) / people.rate_hz / 60, 2) for name, count in zip(people.classes, counts, strict=True)
         },
     }
-
-
-def _write_refused(path: Path, refusals: tuple[Refusal, ...]) -> None:
-    """Write every refused row; where there is none, remove what an earlier run wrote."""
-    if not refusals:
-        path.unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([field.name for field in fields(Refusal)])
-    rows.writerows(astuple(refusal) for refusal in refusals)
-    write_bytes(path, text.getvalue().encode())

@@ -37,7 +37,10 @@ def ingest_anomaly(run: StepRun, config: AnomalyIngestConfig) -> IngestReport:
     found = load_conditions(config.source)(config, places)
     write_refused(run.paths.reports / "refused.csv", found.refusals)
     for finding in found.findings:
-        LOG.warning("%s: %s, n = %d: %s", finding.asset or config.source, finding.kind, finding.n, finding.message)
+        where = f" ({finding.where})" if finding.where else ""
+        LOG.warning(
+            "%s: %s, n = %d: %s%s", finding.asset or config.source, finding.kind, finding.n, finding.message, where
+        )
     facts = {"source": config.source, "raw_sha256": found.sha256, **found.facts}
     write_conditions(run.paths.recordings, found.recordings, facts=facts)
     return run.finish(

@@ -1,22 +1,20 @@
 """Step `ingest` of a pipeline of mixed recordings: numbers full of holes beside categories, on one grid."""
 
-import csv
-import io
 import logging
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresense.config.mixed import MixedIngestConfig, MixedSyntheticIngestConfig
-from foresense.signals import IngestReport, write_bytes
+from foresense.signals import IngestReport
 from foresense.signals.mixed import MixedRecording, MixedSet, write_mixed
 from foresense.signals.mixed_columns import MISSING
-from foresense.sources import Places, Refusal
+from foresense.sources import Places
 from foresense.sources.mixed import load_mixed
 from foresense.steps.frame import StepRun
+from foresense.steps.refused import write_refused
 
 LOG = logging.getLogger(__name__)
 #: Above so many recordings a report names none of them.
@@ -41,9 +39,12 @@ def ingest_mixed(run: StepRun, config: MixedIngestConfig) -> IngestReport:
     """
     places = Places(run.layout.raw, run.layout.project, run.layout.cache / "kept" / run.pipeline)
     found = load_mixed(config.source)(config, places)
-    _write_refused(run.paths.reports / "refused.csv", found.refusals)
+    write_refused(run.paths.reports / "refused.csv", found.refusals)
     for finding in found.findings:
-        LOG.warning("%s: %s, n = %d: %s", finding.asset or config.source, finding.kind, finding.n, finding.message)
+        where = f" ({finding.where})" if finding.where else ""
+        LOG.warning(
+            "%s: %s, n = %d: %s%s", finding.asset or config.source, finding.kind, finding.n, finding.message, where
+        )
     facts = {"source": config.source, "raw_sha256": found.sha256, **found.facts}
     write_mixed(run.paths.recordings, found.recordings, facts=facts)
     return run.finish(
@@ -87,15 +88,3 @@ def _facts(one: MixedRecording, recordings: MixedSet) -> dict[str, Any]:
 
 def _utc(time_ns: int) -> str:
     return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="seconds")
-
-
-def _write_refused(path: Path, refusals: tuple[Refusal, ...]) -> None:
-    """Write every refused row and cell; where there is none, remove what an earlier run wrote."""
-    if not refusals:
-        path.unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([field.name for field in fields(Refusal)])
-    rows.writerows(astuple(refusal) for refusal in refusals)
-    write_bytes(path, text.getvalue().encode())
