@@ -19,6 +19,8 @@ from foresense.sources.tables import Finding, RawTable, Refusal, SourceError
 from foresense.sources.tabular import files_sha256
 from foresense.sources.units import conversion
 
+_NO_NUMBER = "not a number"
+
 
 @dataclass(frozen=True)
 class Number:
@@ -258,9 +260,6 @@ class _Reading:
             problems.append(f"column {one.column!r} ({one.role}) has no usable cell ({shown})")
         if problems:
             raise SourceError("; ".join(problems) + "; correct the files, or the columns of ingest")
-
-
-_NO_NUMBER = "not a number"
 
 
 @dataclass(frozen=True, eq=False)
