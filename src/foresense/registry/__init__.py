@@ -1,6 +1,15 @@
 """Versions of models in MLflow's registry: champion, challenger, and how they came to be; MLflow comes when opened."""
 
-from foresense.registry.folder import Manifest, VersionError, seal_version, verify_version
+from foresense.registry.folder import (
+    ARTEFACT,
+    ARTEFACT_FOLDER,
+    SHIPPED,
+    Manifest,
+    VersionError,
+    seal_artefact,
+    seal_version,
+    verify_version,
+)
 from foresense.registry.history import Event, champions, last_refusal, needed_versions, rolled_back
 from foresense.registry.names import quoted, registered_name
 from foresense.registry.store import (
@@ -15,8 +24,11 @@ from foresense.registry.store import (
 )
 
 __all__ = [
+    "ARTEFACT",
+    "ARTEFACT_FOLDER",
     "CHALLENGER",
     "CHAMPION",
+    "SHIPPED",
     "Event",
     "Manifest",
     "Registry",
@@ -32,6 +44,7 @@ __all__ = [
     "quoted",
     "registered_name",
     "rolled_back",
+    "seal_artefact",
     "seal_version",
     "verify_version",
 ]

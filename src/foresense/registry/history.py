@@ -1,8 +1,9 @@
-"""What became of the versions of one asset: every promotion, refusal and rollback, in order; pure functions over it."""
+"""What became of the versions of one asset: every promotion, refusal and rollback, in order; functions over it."""
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal, Self
 
 Kind = Literal["promotion", "refusal", "rollback", "moved"]
@@ -48,6 +49,20 @@ class Event:
     def done(self) -> Self:
         """The same, finished."""
         return replace(self, is_done=True)
+
+
+def new_event(
+    kind: Kind,
+    who: str,
+    reason: str,
+    before: int | None,
+    after: int | None,
+    night: str | None = None,
+    overrules: str | None = None,
+) -> Event:
+    """A decision of now."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return Event(kind, now, who, reason.strip(), before, after, night, overrules)
 
 
 def champions(events: Iterable[Event]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from foresense.registry.folder import VersionError, verify_version
-from foresense.registry.history import MOVING, Event, Kind, champions
+from foresense.registry.history import MOVING, Event, champions, new_event
 from foresense.registry.names import registered_name
 from foresense.signals import Layout, tree_sha256
 
@@ -32,16 +32,16 @@ class RegistryError(ValueError):
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version: model, scaler, windowing, widths, drift reference and evaluation, never changed.
+    """One registered version, never changed: what forecasts one asset, or the artefact of a pipeline of another kind.
 
     Attributes:
         pipeline: Whose model.
-        asset: The machine, or `all`.
+        asset: The machine, or `all`; of an artefact the group.
         number: Counts up from 1 for each asset.
         sha256: Tree digest of its folder.
         model_sha256: Of the weights.
         data_sha256: Of the recordings that it was trained on.
-        trained_until_s: Time of the last row of training and validation, seconds since 1970 UTC.
+        trained_until_s: Time of the last row of training and validation, seconds since 1970 UTC; None of an artefact.
         night: `YYYY-MM-DD` of the night that registered it; None where a person did.
         created_utc: ISO 8601.
         run_id: Run of MLflow that holds its files.
@@ -54,7 +54,7 @@ class Version:
     sha256: str
     model_sha256: str
     data_sha256: str
-    trained_until_s: int
+    trained_until_s: int | None
     night: str | None
     created_utc: str
     run_id: str
@@ -115,7 +115,7 @@ class Registry:
         The files are uploaded before the version is made: there is no version without its files.
 
         Args:
-            folder: As `steps.versions.build_version` leaves it.
+            folder: As `steps.versions.build_version` or `steps.artefact_versions.build_artefact_version` leaves it.
             night: `YYYY-MM-DD`, where a night registers it.
 
         Raises:
@@ -127,6 +127,7 @@ class Registry:
         if manifest.pipeline != self.pipeline:
             raise VersionError(f"{folder}: a version of pipeline {manifest.pipeline!r}, expected {self.pipeline!r}")
         digest, name = tree_sha256(folder), registered_name(self.pipeline, manifest.asset)
+        until_s = manifest.trained_until_s
         with self._alone(manifest.asset):
             self._require_model(manifest.asset)
             found = self._search(f"name = '{name}' and tags.{_SHA} = '{digest}'")
@@ -138,8 +139,8 @@ class Registry:
                     _SHA: digest,
                     "model_sha256": manifest.model_sha256,
                     "data_sha256": manifest.data_sha256,
-                    "trained_until_s": str(manifest.trained_until_s),
                     "place": place,
+                    **({} if until_s is None else {"trained_until_s": str(until_s)}),
                     **({"night": night} if night else {}),
                 }
                 source = f"{self.client.get_run(run_id).info.artifact_uri}/{place}"
@@ -230,7 +231,7 @@ class Registry:
             last = next((event for event in reversed(events) if event.kind in MOVING), None)
             if now == number and last is not None:
                 return last
-            return self._move(asset, _event("promotion", who, reason, now, number, night, overrules))
+            return self._move(asset, new_event("promotion", who, reason, now, number, night, overrules))
 
     def rollback(self, asset: str, *, who: str, reason: str) -> Event:
         """Make the champion before the champion again, and record it.
@@ -252,7 +253,7 @@ class Registry:
                     f"foresense promote {asset} --version N --reason ..."
                 )
             self.version(asset, pile[-2])
-            return self._move(asset, _event("rollback", who, reason, pile[-1], pile[-2]))
+            return self._move(asset, new_event("rollback", who, reason, pile[-1], pile[-2]))
 
     def refuse(self, asset: str, number: int, *, who: str, reason: str, night: str | None = None) -> Event:
         """Record that a version was not promoted; it keeps its alias and its evidence.
@@ -264,7 +265,7 @@ class Registry:
         self.version(asset, number)
         with self._alone(asset):
             self._mend(asset)
-            event = _event("refusal", who, reason, self._aliases(asset).get(CHAMPION), number, night)
+            event = new_event("refusal", who, reason, self._aliases(asset).get(CHAMPION), number, night)
             for known in self.history(asset):
                 if night is not None and replace(known, when_utc=event.when_utc) == event:
                     return known
@@ -304,7 +305,9 @@ class Registry:
         pile, now = champions(event for _, event in events), self._aliases(asset).get(CHAMPION)
         before = pile[-1] if pile else None
         if now != before:
-            self._write(asset, _event("moved", "unknown", "the alias was set in MLflow, not by foresense", before, now))
+            self._write(
+                asset, new_event("moved", "unknown", "the alias was set in MLflow, not by foresense", before, now)
+            )
         return None
 
     def _write(self, asset: str, event: Event) -> str:
@@ -352,7 +355,7 @@ class Registry:
             sha256=tags[_SHA],
             model_sha256=tags["model_sha256"],
             data_sha256=tags["data_sha256"],
-            trained_until_s=int(tags["trained_until_s"]),
+            trained_until_s=int(tags["trained_until_s"]) if "trained_until_s" in tags else None,
             night=tags.get("night"),
             created_utc=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
             run_id=str(found.run_id),
@@ -367,19 +370,6 @@ class Registry:
         with path.open("a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
-
-
-def _event(
-    kind: Kind,
-    who: str,
-    reason: str,
-    before: int | None,
-    after: int | None,
-    night: str | None = None,
-    overrules: str | None = None,
-) -> Event:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return Event(kind, now, who, reason.strip(), before, after, night, overrules)
 
 
 def _require_reason(reason: str) -> None:

@@ -157,9 +157,9 @@ def compare(
     rule = rule or PromotionRule()
     _require_signature(challenger, windows)
     rivals = {CHALLENGER: challenger.forecast}
-    cut_s = challenger.manifest.trained_until_s
+    cut_s = challenger.manifest.cut_s
     if champion is not None:
-        cut_s = max(cut_s, champion.manifest.trained_until_s)
+        cut_s = max(cut_s, champion.manifest.cut_s)
         if champion.windowing == challenger.windowing:
             rivals[CHAMPION] = champion.forecast
     naive, season = _best_naive(windows, seasons)

@@ -21,7 +21,7 @@ def versions_table(registry: Registry, asset: str) -> Table:
             ", ".join(aliases),
             version.created_utc,
             version.night or "",
-            datetime.fromtimestamp(version.trained_until_s, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            _utc(version.trained_until_s),
             version.model_sha256[:12],
             version.sha256[:12],
         )
@@ -51,3 +51,7 @@ def history_table(registry: Registry, asset: str) -> Table:
         )
         table.add_row(*row, escape(reason))
     return table
+
+
+def _utc(time_s: int | None) -> str:
+    return "" if time_s is None else datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
