@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from foresense.config import AnyPipeline, PipelineConfig, read_pipelines
 from foresense.config.activity import ActivityConfig
@@ -25,25 +26,37 @@ NOTE = (
 )
 
 
+#: Errors; of every other metric more is better, and 1 is the best there is.
+LOWER_IS_BETTER = frozenset({"mse", "rmse", "mae"})
+Certainty = Literal["ahead", "behind", "not sure"]
+
+
 @dataclass(frozen=True)
 class Headline:
     """The number that a pipeline is judged by.
 
     Attributes:
-        metric: Its name for people.
+        metric: Its name in the reports.
         value: Of what ships, on held-out data.
         interval: 95 %, of `value`.
-        ships: Name of the candidate or rival; with a note where it is a rival.
-        rival: The best one, and its value where the difference is not that of two shown numbers.
-        difference: To that rival, with its interval and a verdict.
+        ships: Name of the candidate or rival.
+        is_rival: Whether a rival ships.
+        rival: The best one.
+        rival_value: Of that rival; None where the report does not hold it.
+        difference: Of the model to that rival (where a rival ships, of the best network): [value, low, high]; None
+            where several groups have one each.
+        difference_said: The same for people, with a verdict.
     """
 
     metric: str
     value: float
     interval: Sequence[float]
     ships: str
+    is_rival: bool
     rival: str
-    difference: str
+    rival_value: float | None
+    difference: Sequence[float] | None
+    difference_said: str
 
 
 def markdown(layout: Layout) -> str:
@@ -60,19 +73,30 @@ def headline(config: AnyPipeline, train: TrainReport) -> Headline:
     if isinstance(config, PipelineConfig):
         return _of_forecasts(train)
     (group,) = train.groups.values()
-    ships = str(train.model["candidate"])
     if isinstance(config, ActivityConfig):
         metric, found = "macro_f1", group["difference_to_best_rival"]
     elif isinstance(config, AnomalyConfig):
         metric, found = "auc", next(iter(group["minus_best_rival"].values()))
     else:
         metric, found = group["chosen_by"], group["best_network_minus_best_rival"]
-        ships += ", **a rival**" if train.model["is_rival"] else ""
-    rival = found["rival"]
-    known = f"{rival}: {train.baselines[rival][metric]:#.3g}" if rival in train.baselines else rival
     return Headline(
-        _metric(metric), train.test[metric], train.interval[metric], ships, known, _difference(metric, found[metric])
+        metric,
+        train.test[metric],
+        train.interval[metric],
+        str(train.model["candidate"]),
+        bool(train.model.get("is_rival", False)),
+        found["rival"],
+        train.baselines.get(found["rival"], {}).get(metric),
+        found[metric],
+        _difference(metric, found[metric]),
     )
+
+
+def certainty_of(metric: str, difference: Sequence[float]) -> Certainty:
+    """What the interval of a difference [value, low, high] to a rival says of the model."""
+    _, low, high = difference
+    better, worse = (high < 0, low > 0) if metric in LOWER_IS_BETTER else (low > 0, high < 0)
+    return "ahead" if better else "behind" if worse else "not sure"
 
 
 def table(rows: Rows) -> list[str]:
@@ -115,40 +139,48 @@ def _row(name: str, config: AnyPipeline, train: TrainReport, benchmark: Benchmar
         if shipped
         else "none | -"
     )
+    ships = f"{found.ships}, **a rival**" if found.is_rival else found.ships
+    rival = found.rival if found.rival_value is None else f"{found.rival}: {found.rival_value:#.3g}"
+    difference = found.difference_said
+    if found.difference is not None and certainty_of(found.metric, found.difference) == "behind":
+        difference = difference.replace("behind", "**behind**")
     gates = [*train.gates, *benchmark.gates]
     failed = [gate.name for gate in gates if not gate.passed]
     verdict = f"**{', '.join(failed)} FAILED**" if failed else f"all {len(gates)} hold"
     return (
-        f"| `{name}` | {config.description} | {found.ships} | {found.metric} {found.value:#.3g} "
-        f"[{low:#.3g}, {high:#.3g}] | {found.rival} | {found.difference} | {file} | {verdict} |"
+        f"| `{name}` | {config.description} | {ships} | {metric_name(found.metric)} {found.value:#.3g} "
+        f"[{low:#.3g}, {high:#.3g}] | {rival} | {difference} | {file} | {verdict} |"
     )
 
 
 def _of_forecasts(train: TrainReport) -> Headline:
     rival = min(train.baselines, key=lambda one: train.baselines[one]["mse"])
     groups = list(train.groups.values())
-    difference = certainty(train.groups)
+    difference, said = None, certainty(train.groups)
     if len(groups) == 1:
         found = groups[0]["difference_to_best_baseline"]
-        difference = _difference("mse", [found["mse"], *found["interval"]])
+        difference = [found["mse"], *found["interval"]]
+        said = _difference("mse", difference)
     return Headline(
-        "MSE",
+        "mse",
         train.test["mse"],
         train.interval["mse"],
         ", ".join(sorted(set(train.model["candidates"].values()))),
-        f"{rival}: {train.baselines[rival]['mse']:#.3g}",
+        False,
+        rival,
+        train.baselines[rival]["mse"],
         difference,
+        said,
     )
 
 
 def _difference(metric: str, found: Sequence[float]) -> str:
     value, low, high = found
-    better, worse = (high < 0, low > 0) if metric in ("mse", "rmse", "mae") else (low > 0, high < 0)
-    verdict = "ahead" if better else "**behind**" if worse else "not sure"
-    return f"{value:+.2g} [{low:+.2g}, {high:+.2g}]: {verdict}"
+    return f"{value:+.2g} [{low:+.2g}, {high:+.2g}]: {certainty_of(metric, found)}"
 
 
-def _metric(name: str) -> str:
+def metric_name(name: str) -> str:
+    """Name of a metric for people."""
     return {"macro_f1": "macro-F1"}.get(name, name.upper())
 
 
