@@ -45,7 +45,7 @@ class Decision:
         """One sentence for people and for the history; the names alone where all that was found is too long for it."""
         failed = [one for one in self.criteria if not one.passed]
         if not failed:
-            return "; ".join(one.found for one in self.criteria if one.name.startswith("better than"))
+            return "; ".join(one.found for one in self.criteria if one.name.startswith(("better than", "not behind")))
         said = f"{len(failed)} of {len(self.criteria)} criteria failed: "
         with_found = said + "; ".join(f"{one.name} ({one.found})" for one in failed)
         return with_found if len(with_found) <= LONGEST else said + "; ".join(one.name for one in failed)
@@ -89,20 +89,25 @@ def decide(
             _enough(found, rule),
             _beats_champion(found.against_champion, has_champion, rule),
             _beats_naive(found.against_naive),
-            *_edge(edge),
+            *edge_criteria(edge),
             Criterion(
                 "signature unchanged",
                 "channels, units, context, horizon, interval and time zone as the champion's",
                 "equal" if same_signature and has_champion else "no champion yet" if same_signature else "differs",
                 same_signature,
             ),
-            Criterion(
-                "not rolled back",
-                "a version that a person took back returns only by hand",
-                "a person took this version back" if was_rolled_back else "never taken back",
-                not was_rolled_back,
-            ),
+            not_rolled_back(was_rolled_back),
         )
+    )
+
+
+def not_rolled_back(was_rolled_back: bool) -> Criterion:
+    """What a person took back returns only by a person."""
+    return Criterion(
+        "not rolled back",
+        "a version that a person took back returns only by hand",
+        "a person took this version back" if was_rolled_back else "never taken back",
+        not was_rolled_back,
     )
 
 
@@ -148,7 +153,8 @@ def _said(difference: Difference) -> str:
     return f"MSE {difference.relative:+.1%} against {difference.rival}, difference {difference.mse:.3g} {interval}"
 
 
-def _edge(edge: EdgeVerdict) -> tuple[Criterion, ...]:
+def edge_criteria(edge: EdgeVerdict) -> tuple[Criterion, ...]:
+    """That there is a verdict about these weights, and every gate of it."""
     measured = Criterion(
         "measured on the edge",
         "the benchmark's verdict about these weights",

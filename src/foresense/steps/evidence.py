@@ -2,8 +2,8 @@
 
 import base64
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from html import escape
 from io import BytesIO
@@ -37,48 +37,44 @@ code { font-size: .85em; word-break: break-all } img { max-width: 100%; display:
 """
 
 
-def write_evidence(
-    folder: Path,
-    night: str,
-    champion: Version | None,
-    challenger: Version,
-    windows: Windows,
-    found: Comparison,
-    decision: Decision,
-    rule: PromotionRule,
-    *,
-    basis: str,
-    project: Path,
-) -> dict[str, Any]:
-    """Write `evidence.json` and `evidence.html` into `folder`, both or none.
+@dataclass(frozen=True)
+class Case:
+    """What is decided, and where that is written.
 
-    Args:
+    Attributes:
         folder: `nights/<pipeline>/<night>/evidence/<asset>`; replaced.
         night: `YYYY-MM-DD`.
         champion: Before the decision; None where there was none.
-        challenger: The version that was judged.
+        challenger: The version that is judged.
+        basis: Digest of the rule and of the edge's verdict: with another one, this evidence holds no more.
+        project: The checkout, whose commit is noted.
+    """
+
+    folder: Path
+    night: str
+    champion: Version | None
+    challenger: Version
+    basis: str
+    project: Path
+
+
+def write_evidence(
+    case: Case, windows: Windows, found: Comparison, decision: Decision, rule: PromotionRule
+) -> dict[str, Any]:
+    """Write `evidence.json` and `evidence.html` of a challenger that forecasts, both or none.
+
+    Args:
+        case: What is decided.
         windows: Tonight's windows.
         found: What was measured.
         decision: Every criterion.
         rule: What promotion asked for.
-        basis: Digest of the rule and of the edge's verdict: with another one, this evidence holds no more.
-        project: The checkout, whose commit is noted.
 
     Returns:
         The content of `evidence.json`.
     """
     content = {
-        "schema_version": SCHEMA_VERSION,
-        "pipeline": challenger.pipeline,
-        "asset": challenger.asset,
-        "night": night,
-        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git_commit": git_commit(project),
-        "promotes": decision.promotes,
-        "reason": decision.reason,
-        "criteria": [asdict(one) for one in decision.criteria],
-        "challenger": asdict(challenger),
-        "champion": asdict(champion) if champion else None,
+        **verdict(case, decision),
         "windows": {
             "n": len(found.starts),
             "n_left_out": found.n_left_out,
@@ -94,33 +90,9 @@ def write_evidence(
         "against_champion": asdict(found.against_champion) if found.against_champion else None,
         "against_naive": asdict(found.against_naive) if found.against_naive else None,
         "rule": asdict(rule),
-        "basis": basis,
     }
     pictures = _pictures(windows, found) if len(found.starts) else {}
-    with replaced_folder(folder) as beside:
-        write_json(beside / EVIDENCE, content)
-        write_bytes(beside / PAGE, page(content, pictures).encode())
-    return content
-
-
-def page(content: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """The page of one decision: verdict, criteria, errors, pictures, versions.
-
-    Args:
-        content: Of `evidence.json`.
-        pictures: Caption -> PNG; they travel inside the page.
-    """
-    promotes = content["promotes"]
-    challenger, champion = content["challenger"], content["champion"]
-    rival = f"champion version {champion['number']}" if champion else "no champion yet"
-    verdict = "PROMOTED" if promotes else "NOT PROMOTED"
-    title = f"{content['pipeline']} / {content['asset']}: version {challenger['number']}, night {content['night']}"
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        f'<div class="verdict {"yes" if promotes else "no"}"><b>{verdict}</b> against {rival}. '
-        f"{escape(content['reason'])}</div>",
-        "<h2>Criteria</h2>",
-        _table(("", "criterion", "asked", "found"), [_criterion(one) for one in content["criteria"]]),
+    measured = [
         "<h2>Errors on the windows that no version has seen</h2>",
         f"<p>{escape(_windows_said(content['windows']))}</p>",
         _errors_table(content),
@@ -129,6 +101,56 @@ def page(content: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             f'<img alt="{escape(caption)}" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
             for caption, picture in pictures.items()
         ),
+    ]
+    write_both(case.folder, content, measured)
+    return content
+
+
+def verdict(case: Case, decision: Decision) -> dict[str, Any]:
+    """What every `evidence.json` says, whatever was measured."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "pipeline": case.challenger.pipeline,
+        "asset": case.challenger.asset,
+        "night": case.night,
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": git_commit(case.project),
+        "promotes": decision.promotes,
+        "reason": decision.reason,
+        "criteria": [asdict(one) for one in decision.criteria],
+        "challenger": asdict(case.challenger),
+        "champion": asdict(case.champion) if case.champion else None,
+        "basis": case.basis,
+    }
+
+
+def write_both(folder: Path, content: Mapping[str, Any], measured: Sequence[str]) -> None:
+    """Write `evidence.json` and `evidence.html` into `folder`, which is replaced: both or none.
+
+    Args:
+        folder: Of the case.
+        content: Of `evidence.json`.
+        measured: HTML between the criteria and the versions.
+    """
+    with replaced_folder(folder) as beside:
+        write_json(beside / EVIDENCE, content)
+        write_bytes(beside / PAGE, _page(content, measured).encode())
+
+
+def _page(content: Mapping[str, Any], measured: Sequence[str]) -> str:
+    """The page of one decision: verdict, criteria, what was measured, versions."""
+    promotes = content["promotes"]
+    challenger, champion = content["challenger"], content["champion"]
+    rival = f"champion version {champion['number']}" if champion else "no champion yet"
+    said = "PROMOTED" if promotes else "NOT PROMOTED"
+    title = f"{content['pipeline']} / {content['asset']}: version {challenger['number']}, night {content['night']}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<div class="verdict {"yes" if promotes else "no"}"><b>{said}</b> against {rival}. '
+        f"{escape(content['reason'])}</div>",
+        "<h2>Criteria</h2>",
+        table(("", "criterion", "asked", "found"), [_criterion(one) for one in content["criteria"]]),
+        *measured,
         "<h2>Versions</h2>",
         _versions_table(challenger, champion),
         f"<p>Written {escape(content['created_utc'])}, commit <code>{escape(content['git_commit'])}</code>.</p>",
@@ -168,7 +190,7 @@ def _errors_table(content: Mapping[str, Any]) -> str:
         [escape(name), _number(mse), *(_number(content["mae_physical"][name][channel]) for channel in channels)]
         for name, mse in content["mse"].items()
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _versions_table(challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) -> str:
@@ -176,12 +198,14 @@ def _versions_table(challenger: Mapping[str, Any], champion: Mapping[str, Any] |
     for role, version in (("challenger", challenger), ("champion", champion)):
         if version is not None:
             digests = (f"<code>{escape(version[key])}</code>" for key in ("sha256", "model_sha256", "data_sha256"))
-            row = [role, str(version["number"]), *digests, utc(version["trained_until_s"])]
+            until_s = version["trained_until_s"]
+            row = [role, str(version["number"]), *digests, "-" if until_s is None else utc(until_s)]
             rows.append([*row, f"<code>{escape(version['run_id'])}</code>"])
-    return _table(("", "version", "digest", "weights", "recordings", "trained until", "run of MLflow"), rows)
+    return table(("", "version", "digest", "weights", "recordings", "trained until", "run of MLflow"), rows)
 
 
-def _table(head: Any, rows: list[list[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table of cells that are HTML already."""
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><tr>{cells}</tr>{body}</table>"

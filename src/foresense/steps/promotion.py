@@ -7,23 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from foresense.bench.gates import judge_gates
-from foresense.config import PipelineConfig, read_pipeline
+from foresense.config import AnyPipeline, PipelineConfig, read_any
 from foresense.registry import Event, Registry, Version, open_registry, rolled_back
-from foresense.signals import (
-    BenchmarkReport,
-    ExportReport,
-    Layout,
-    open_windows,
-    read_json,
-    read_report,
-    write_json,
-)
-from foresense.steps.comparison import OpenVersion, PromotionRule, compare, open_version
+from foresense.signals import Layout, TrainReport, Windows, open_windows, read_json, read_report, write_json
+from foresense.steps.artefact_promotion import open_challenger
+from foresense.steps.comparison import PromotionRule, compare, open_version
 from foresense.steps.decision import EdgeVerdict, decide
-from foresense.steps.evidence import EVIDENCE, write_evidence
+from foresense.steps.edge import edge_verdict
+from foresense.steps.evidence import EVIDENCE, Case, write_evidence
 from foresense.steps.versions import build_version
 
 LOG = logging.getLogger(__name__)
@@ -37,8 +30,8 @@ class AssetDecision:
     """What became of one asset in one night.
 
     Attributes:
-        asset: The machine, or `all`.
-        status: `unchanged`: the challenger is the champion already; `skipped`: it has no model.
+        asset: The machine, `all`, or the group of an artefact.
+        status: `unchanged`: the challenger is the champion already, or has its weights; `skipped`: it has no model.
         reason: In words.
         challenger: Number of the version that was judged; None where it did not come to that.
         champion: Number of the champion before; None where there was none.
@@ -55,39 +48,6 @@ class AssetDecision:
     seconds: float = 0.0
 
 
-def edge_verdict(layout: Layout, pipeline: str, group: str, model_sha256: str, config: PipelineConfig) -> EdgeVerdict:
-    """Judge the gates of params.yaml on what was measured of one group's exported file.
-
-    Args:
-        layout: Where the reports are.
-        pipeline: Its name.
-        group: Folder name of the group.
-        model_sha256: Of the challenger: an export of other weights says nothing about it.
-        config: Section `benchmark` holds the limits.
-    """
-    reports = layout.of(pipeline).reports
-    try:
-        exported, measured = read_report(reports, ExportReport), read_report(reports, BenchmarkReport)
-    except (FileNotFoundError, ValueError) as error:
-        return EdgeVerdict(problem=str(error))
-    if exported.models.get(group) != model_sha256:
-        return EdgeVerdict(problem=f"other weights were exported; run `foresense export {pipeline}` and benchmark")
-    if measured.ships is None:
-        return EdgeVerdict(problem="no variant was accepted; nothing ships")
-    facts = measured.groups.get(group, {}).get(measured.ships)
-    if facts is None:
-        return EdgeVerdict(
-            problem=f"{measured.ships} of {group} was not measured; run `foresense benchmark {pipeline}`"
-        )
-    exported_file = exported.groups.get(group, {}).get(measured.ships, {}).get("sha256")
-    if exported_file is None or facts.get("sha256") != exported_file:
-        return EdgeVerdict(problem=f"another file was measured; run `foresense benchmark {pipeline}`")
-    try:
-        return EdgeVerdict(tuple(judge_gates(config.benchmark.gates, facts)))
-    except ValueError as error:
-        return EdgeVerdict(problem=str(error))
-
-
 def promote_fleet(
     layout: Layout,
     pipeline: str,
@@ -98,6 +58,8 @@ def promote_fleet(
     tell: Callable[[AssetDecision], None] = lambda decision: None,
 ) -> tuple[AssetDecision, ...]:
     """Register, compare and judge every asset that has windows or a model; one's error never stops the others.
+
+    Of a pipeline that does not forecast that is one: the group that ships, registered as its artefact.
 
     A night that died is run again: an asset whose evidence is complete is not measured twice, and what its evidence
     says is carried out.
@@ -117,10 +79,10 @@ def promote_fleet(
         ConfigError: no such pipeline.
         FileNotFoundError: nothing was windowed or trained.
     """
-    config = read_pipeline(layout.project / "params.yaml", pipeline)
+    config = read_any(layout.project / "params.yaml", pipeline)
     registry = open_registry(layout, pipeline)
     decisions = []
-    for group in assets if assets is not None else _groups(layout, pipeline):
+    for group in assets if assets is not None else _groups(layout, pipeline, config):
         started_s = time.monotonic()
         try:
             decision = _judge(registry, config, group, night, rule or PromotionRule())
@@ -142,8 +104,11 @@ def night_folder(layout: Layout, pipeline: str, night: str) -> Path:
     return layout.root / "nights" / pipeline / night
 
 
-def _groups(layout: Layout, pipeline: str) -> list[str]:
+def _groups(layout: Layout, pipeline: str, config: AnyPipeline) -> list[str]:
+    """Folder names: of every group of a fleet; of another kind the one that ships, whatever is exported beside it."""
     paths = layout.of(pipeline)
+    if not isinstance(config, PipelineConfig):
+        return sorted(read_report(paths.reports, TrainReport).groups)
     found = {
         path.parent.name
         for folder, file in ((paths.windows, "index.json"), (paths.models, "candidate.json"))
@@ -154,47 +119,122 @@ def _groups(layout: Layout, pipeline: str) -> list[str]:
     return sorted(found)
 
 
-def _judge(registry: Registry, config: PipelineConfig, group: str, night: str, rule: PromotionRule) -> AssetDecision:
+class Challenger(Protocol):
+    """A version that was built and is about to be judged."""
+
+    @property
+    def asset(self) -> str:
+        """The machine, `all`, or the group of an artefact."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the version."""
+
+    def basis(self) -> Any:
+        """What the decision rests on beside the two versions, as JSON takes it."""
+
+    def has_weights_of(self, other: Path) -> bool:
+        """Whether it is the version in that folder once more, only exported or measured anew."""
+
+    def judge(self, case: Case, champion: Path | None, *, was_rolled_back: bool) -> dict[str, Any]:
+        """Measure and judge, write the evidence, and give the content of `evidence.json`."""
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastChallenger:
+    """A model that forecasts one group, about to be judged.
+
+    Attributes:
+        folder: Of the version.
+        windows: Tonight's.
+        edge: Gates of the exported file.
+        seasons: Samples; of the seasonal naive rivals.
+        rule: What promotion asks for.
+    """
+
+    folder: Path
+    windows: Windows
+    edge: EdgeVerdict
+    seasons: Sequence[int]
+    rule: PromotionRule
+
+    @property
+    def asset(self) -> str:
+        """The machine, or `all`."""
+        return self.windows.group
+
+    def basis(self) -> Any:
+        """The edge's verdict and the rule."""
+        return [asdict(self.edge), asdict(self.rule)]
+
+    def has_weights_of(self, other: Path) -> bool:
+        """False: equal weights on other data have another scaler or other widths, and are compared."""
+        return False
+
+    def judge(self, case: Case, champion: Path | None, *, was_rolled_back: bool) -> dict[str, Any]:
+        """Compare both on the test windows that neither has seen, and write the evidence."""
+        opened = open_version(champion) if champion else None
+        challenger = open_version(self.folder)
+        found = compare(opened, challenger, self.windows, seasons=self.seasons, rule=self.rule)
+        decision = decide(
+            found,
+            self.edge,
+            has_champion=opened is not None,
+            same_signature=opened is None or opened.windowing == challenger.windowing,
+            was_rolled_back=was_rolled_back,
+            rule=self.rule,
+        )
+        return write_evidence(case, self.windows, found, decision, self.rule)
+
+
+def _judge(registry: Registry, config: AnyPipeline, group: str, night: str, rule: PromotionRule) -> AssetDecision:
     layout, pipeline = registry.layout, registry.pipeline
+    if not isinstance(config, PipelineConfig):
+        return _decide(registry, open_challenger(layout, pipeline, group, config, rule), group, night)
     windows = open_windows(layout.of(pipeline).windows / group)
     if not (layout.of(pipeline).models / group / "candidate.json").is_file():
         return AssetDecision(windows.group, "skipped", "no model was trained for it")
     built = build_version(layout, pipeline, group)
-    version = registry.register(built, night=night)
-    folder = night_folder(layout, pipeline, night) / "evidence" / group
-    registry.mend(windows.group)
-    champion = registry.champion(windows.group)
-    is_carried_out = _is_carried_out(registry.history(windows.group), version, night)
-    edge = edge_verdict(layout, pipeline, group, version.model_sha256, config)
-    basis = sha256(json.dumps([asdict(edge), asdict(rule)], sort_keys=True, default=str).encode()).hexdigest()
+    edge = edge_verdict(layout, pipeline, group, read_json(built / "manifest.json")["model_sha256"], config)
+    challenger = ForecastChallenger(built, windows, edge, config.training.season_lengths, rule)
+    return _decide(registry, challenger, group, night)
+
+
+def _decide(registry: Registry, challenger: Challenger, group: str, night: str) -> AssetDecision:
+    """Register a challenger, judge it unless that was done, and carry the decision out."""
+    layout, asset = registry.layout, challenger.asset
+    version = registry.register(challenger.folder, night=night)
+    folder = night_folder(layout, registry.pipeline, night) / "evidence" / group
+    registry.mend(asset)
+    champion = registry.champion(asset)
+    is_carried_out = _is_carried_out(registry.history(asset), version, night)
+    basis = sha256(json.dumps(challenger.basis(), sort_keys=True, default=str).encode()).hexdigest()
     kept = _kept_evidence(folder, version, champion, basis, is_carried_out=is_carried_out)
     if kept is not None and is_carried_out and kept["promotes"] and champion and champion.number != version.number:
         reason = f"version {version.number} was promoted this night, and taken back since"
-        return AssetDecision(windows.group, "unchanged", reason, version.number, champion.number)
+        return AssetDecision(asset, "unchanged", reason, version.number, champion.number)
     if kept is not None:
         return _carry_out(registry, version, folder, night, kept, is_carried_out=is_carried_out)
     if champion is not None and champion.number == version.number:
         reason = f"version {version.number} is the champion already; nothing new was trained"
-        return AssetDecision(windows.group, "unchanged", reason, version.number, champion.number)
-    open_champion = open_version(registry.fetch(windows.group, champion.number)) if champion else None
-    challenger = open_version(built)
-    found = compare(open_champion, challenger, windows, seasons=config.training.season_lengths, rule=rule)
-    decision = decide(
-        found,
-        edge,
-        has_champion=champion is not None,
-        same_signature=_same_signature(open_champion, challenger),
-        was_rolled_back=version.number in rolled_back(registry.history(windows.group)),
-        rule=rule,
-    )
-    content = write_evidence(
-        folder, night, champion, version, windows, found, decision, rule, basis=basis, project=layout.project
-    )
+        return AssetDecision(asset, "unchanged", reason, version.number, champion.number)
+    fetched = registry.fetch(asset, champion.number) if champion else None
+    if champion is not None and fetched is not None and challenger.has_weights_of(fetched):
+        reason = f"version {version.number} has the weights of version {champion.number}, the champion"
+        return AssetDecision(asset, "unchanged", reason, version.number, champion.number)
+    case = Case(folder, night, champion, version, basis, layout.project)
+    content = challenger.judge(case, fetched, was_rolled_back=_was_rolled_back(registry, challenger, version))
     return _carry_out(registry, version, folder, night, content, is_carried_out=False)
 
 
-def _same_signature(champion: OpenVersion | None, challenger: OpenVersion) -> bool:
-    return champion is None or champion.windowing == challenger.windowing
+def _was_rolled_back(registry: Registry, challenger: Challenger, version: Version) -> bool:
+    """Whether a person took back this version, or one of the same weights that was only exported or measured anew."""
+    out = rolled_back(registry.history(version.asset))
+    return version.number in out or any(
+        challenger.has_weights_of(registry.fetch(version.asset, one.number))
+        for one in registry.versions(version.asset)
+        if one.number in out and one.model_sha256 == version.model_sha256
+    )
 
 
 def _kept_evidence(
