@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 registry = typer.Typer()
 
-Asset = Annotated[str, typer.Argument(help="A machine's name, or `all`.")]
+Asset = Annotated[str, typer.Argument(help="A machine's name, `all`, or the group of an artefact.")]
 Reason = Annotated[str, typer.Option(help="Why, in words; it stays in the history.")]
 OfPipeline = Annotated[str, typer.Option("--pipeline", help="Needed where several pipelines have the asset.")]
 
@@ -58,13 +58,22 @@ def rollback(asset: Asset, reason: Reason, pipeline: OfPipeline = "") -> None:
 
 
 @registry.command()
-def versions(asset: Asset, pipeline: OfPipeline = "") -> None:
-    """Show the versions of an asset, and every promotion, refusal and rollback."""
+def versions(
+    asset: Asset,
+    pipeline: OfPipeline = "",
+    fetch: Annotated[
+        str, typer.Option(help="Bring `champion`, `challenger` or a number here, verified, and print only its folder.")
+    ] = "",
+) -> None:
+    """Show the versions of an asset, and every promotion, refusal and rollback; or bring one of them here."""
     with _found(asset, pipeline) as place:
         from rich.console import Console
 
         from foresense.steps.registry_tables import history_table, versions_table
 
+        if fetch:
+            typer.echo(str(place.fetch(asset, int(fetch) if fetch.isdecimal() else fetch)))
+            return
         console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(versions_table(place, asset))
         console.print(history_table(place, asset))

@@ -7,6 +7,7 @@ from foresense.export.mixed_verify import verify_mixed_artefact
 from foresense.export.verify import SEAL, VerifyResult, verify_artefact
 from foresense.export.weeks_verify import verify_weeks_artefact
 from foresense.export.wrist_verify import verify_wrist_artefact
+from foresense.registry import ARTEFACT, VersionError, verify_version
 from foresense.signals import file_sha256, read_json
 
 
@@ -14,7 +15,8 @@ def verify(artefact: Path) -> VerifyResult:
     """Check SHA-256 of every file, unlisted files, descriptions, and golden vectors on every format.
 
     Args:
-        artefact: `exports/<pipeline>/<group>`, or `exports/<pipeline>` for all of its artefacts.
+        artefact: `exports/<pipeline>/<group>`, or `exports/<pipeline>` for all of its artefacts; or a version that was
+            fetched from the registry, `.foresense/versions/<digest>`.
 
     Returns:
         What was checked and one line for each difference; lines of a whole pipeline begin with the group.
@@ -23,8 +25,29 @@ def verify(artefact: Path) -> VerifyResult:
         FileNotFoundError: no artefact there.
         ValueError: a manifest is not JSON.
     """
-    if (artefact / "manifest.json").is_file():
-        return _verify_one(artefact)
+    if not (artefact / "manifest.json").is_file():
+        return _verify_below(artefact)
+    return _verify_version(artefact) if _is_version(artefact) else _verify_one(artefact)
+
+
+def _is_version(folder: Path) -> bool:
+    """An artefact has a seal; the manifest of a version names its asset, and the registry has its digest."""
+    manifest = None if (folder / SEAL).is_file() else read_json(folder / "manifest.json")
+    return isinstance(manifest, dict) and "asset" in manifest
+
+
+def _verify_version(folder: Path) -> VerifyResult:
+    """Every file of a version; of one that is an artefact also its golden vectors, once its files are as they were."""
+    try:
+        manifest = verify_version(folder)
+    except VersionError as error:
+        return VerifyResult(folder, 0, (), (str(error),))
+    below = _verify_below(folder) if manifest.kind == ARTEFACT else VerifyResult(folder, 0, (), ())
+    return VerifyResult(folder, len(manifest.files), below.variants, below.problems)
+
+
+def _verify_below(artefact: Path) -> VerifyResult:
+    """Every artefact in a folder."""
     folders = sorted(path.parent for path in artefact.glob("*/manifest.json"))
     if not folders:
         raise FileNotFoundError(
