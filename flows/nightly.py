@@ -4,7 +4,17 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.night import collect, forecast, forget_trainings, missed, promote, save_night, watch, write_page
+from tasks.night import (
+    collect,
+    forecast,
+    forecasts,
+    forget_trainings,
+    missed,
+    promote,
+    save_night,
+    watch,
+    write_page,
+)
 from tasks.stages import benchmark, export, extract_features, ingest, judge, train, window
 
 
@@ -12,22 +22,25 @@ from tasks.stages import benchmark, export, extract_features, ingest, judge, tra
 def run_night(pipeline: str, afresh: bool = False) -> None:
     """Bring a pipeline up to date, promote on evidence, forecast; the run fails when a step or a gate does.
 
-    `afresh` trains every machine anew, also where nothing has changed.
+    Only a pipeline that forecasts has drift to watch and machines at risk. `afresh` trains every model anew, also where
+    nothing has changed.
     """
     ingest(pipeline)
-    watch(pipeline)
+    if forecasts(pipeline):
+        watch(pipeline)
     window(pipeline)
     extract_features(pipeline)
     train(pipeline, afresh)
     export(pipeline)
     benchmark(pipeline)
     promote(pipeline)
-    forecasts = forecast(pipeline, return_state=True)  # where nobody has a champion yet, the night still has its page
+    ahead = forecast(pipeline, return_state=True) if forecasts(pipeline) else None  # the page comes without one, too
     write_page(pipeline)
     save_night(pipeline)
     collect(pipeline)
     judge(pipeline)
-    forecasts.result(raise_on_failure=True)
+    if ahead is not None:  # where nobody has a champion yet
+        ahead.result(raise_on_failure=True)
 
 
 @flow(name="nightly", log_prints=False)
@@ -38,7 +51,7 @@ def run_nightly(pipelines: list[str]) -> Any:
 
 @flow(name="monthly", log_prints=False)
 def run_monthly(pipelines: list[str]) -> Any:
-    """The same with every machine trained anew, also where nothing has changed."""
+    """The same with every model trained anew, also where nothing has changed."""
     if skipped := missed():
         return skipped
     for pipeline in pipelines:

@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
+from foresense.config import PipelineConfig, read_any
 from foresense.steps.run import stream
 from tasks.reproduce import BUSY, ROOT, StepFailedError, StoreBusyError
 from tasks.stages import patient
@@ -25,6 +26,15 @@ FORESENSE = (sys.executable, "-m", "foresense")
 KEEP_GIB = 50
 #: A scheduled run that begins so much later was missed, and the next one does its work.
 MAX_LATE_H = 12
+
+
+def forecasts(pipeline: str) -> bool:
+    """Whether a pipeline forecasts; the others have no drift watch and no machines at risk.
+
+    Raises:
+        ConfigError: params.yaml has no such pipeline, or problems.
+    """
+    return isinstance(read_any(ROOT / "params.yaml", pipeline), PipelineConfig)
 
 
 @patient("watch")
@@ -46,7 +56,7 @@ def watch(pipeline: str) -> None:
 
 @patient("promote")
 def promote(pipeline: str) -> None:
-    """Compare challengers with champions, promote on evidence."""
+    """Register what was trained, compare challengers with champions, promote on evidence."""
     call(*FORESENSE, "night", "promote", pipeline)
     found = newest(pipeline, "decisions.json")
     create_table_artifact(

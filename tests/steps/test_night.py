@@ -11,7 +11,8 @@ import pytest
 
 from foresense.registry import open_registry
 from foresense.signals import Layout, Recording, read_json, write_json, write_recordings
-from foresense.steps.night import N_CONSECUTIVE, check_data, forget_trainings, night_of, watch
+from foresense.steps.night import N_CONSECUTIVE, check_data, forget_trainings, watch
+from foresense.steps.night_name import night_of
 from foresense.steps.promotion import night_folder
 from foresense.steps.versions import build_version
 

@@ -1,4 +1,4 @@
-"""One night of a pipeline: its name, where its record lies, and what it looks at before anything is trained."""
+"""One night of a pipeline: what it looks at before anything is trained, and what it forgets."""
 
 import logging
 import shutil
@@ -14,6 +14,7 @@ from foresense.evaluate.drift import DriftRule, Reference, fleet_of, is_alarm, m
 from foresense.evaluate.moves import FleetMoves
 from foresense.registry import Registry, open_registry
 from foresense.signals import Layout, Recording, read_json, read_recordings, write_json
+from foresense.steps.night_name import night_of
 from foresense.steps.promotion import night_folder
 from foresense.steps.versions import reference_file
 
@@ -44,25 +45,6 @@ class DataProblem:
     asset: str
     kind: Kind
     text: str
-
-
-def night_of(layout: Layout, pipeline: str) -> str:
-    """The local date of the newest sample of a pipeline, `YYYY-MM-DD`: a night that runs again keeps its name.
-
-    Raises:
-        FileNotFoundError: the step `ingest` has not finished.
-    """
-    folder = layout.of(pipeline).recordings
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        raise FileNotFoundError(f"{manifest}: not there; run `foresense ingest {pipeline}` first")
-    ends = [
-        (pd.Timestamp(one["start"]) + pd.Timedelta(seconds=(one["n_samples"] - 1) * one["interval_s"])).tz_convert(
-            one["time_zone"]
-        )
-        for one in read_json(manifest)["recordings"]
-    ]
-    return max(ends).strftime("%Y-%m-%d")
 
 
 def forget_trainings(layout: Layout, pipeline: str) -> str:

@@ -19,7 +19,7 @@ def watch(pipeline: Pipeline) -> None:
     """Check the newest data, and compare them with what each champion was trained on."""
     from foresense.steps.night import watch as look
 
-    found = look(_begin(pipeline), pipeline)
+    found = look(_begin(pipeline, forecasts=True), pipeline)
     moved = [asset for asset, one in found["assets"].items() if one["moved"]]
     alarms = [asset for asset, one in found["assets"].items() if one["alarm"]]
     typer.echo(
@@ -30,8 +30,8 @@ def watch(pipeline: Pipeline) -> None:
 
 @night.command()
 def promote(pipeline: Pipeline) -> None:
-    """Compare every challenger with its champion, and promote on evidence."""
-    from foresense.steps.night import night_of
+    """Register what was trained, compare it with its champion, and promote on evidence."""
+    from foresense.steps.night_name import night_of
     from foresense.steps.promotion import promote_fleet
 
     layout = _begin(pipeline)
@@ -61,13 +61,13 @@ def forget(pipeline: Pipeline) -> None:
     typer.echo(forget_trainings(_begin(pipeline), pipeline))
 
 
-def _begin(pipeline: str) -> "Layout":
-    from foresense.config import read_pipeline
+def _begin(pipeline: str, *, forecasts: bool = False) -> "Layout":
+    from foresense.config import read_any, read_pipeline
     from foresense.signals import Layout
     from foresense.steps.process import die_with_parent, end_cleanly_on_terminate
 
     die_with_parent()
     end_cleanly_on_terminate()
     project = Path(os.environ["FORESENSE_PROJECT"])
-    read_pipeline(project / "params.yaml", pipeline)
+    (read_pipeline if forecasts else read_any)(project / "params.yaml", pipeline)
     return Layout(root=project, project=project)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from foresense.signals import Layout, TrainReport, read_json, read_report, write_bytes
-from foresense.steps.night import night_of
+from foresense.steps.night_name import night_of
 from foresense.steps.promotion import night_folder
 
 _STYLE = """
@@ -22,6 +22,7 @@ td, th { border-bottom: 1px solid #ddd; padding: .3rem .5rem; text-align: left; 
 #: Decisions that a person should look at come first.
 _ORDER = ("failed", "promoted", "refused", "skipped", "unchanged")
 N_LISTED = 30
+_NOT_WATCHED = ["<h2>Data and drift</h2>", "<p>Not watched: only pipelines that forecast are watched for drift.</p>"]
 
 
 def write_page(layout: Layout, pipeline: str) -> Path:
@@ -32,12 +33,12 @@ def write_page(layout: Layout, pipeline: str) -> Path:
     """
     night = night_of(layout, pipeline)
     folder = night_folder(layout, pipeline, night)
-    drift, decisions = (read_json(folder / name) for name in ("drift.json", "decisions.json"))
+    decisions = read_json(folder / "decisions.json")
     report = read_report(layout.of(pipeline).reports, TrainReport)
     parts = [
         f"<h1>{escape(pipeline)}: the night of {escape(night)}</h1>",
         f"<p>{escape(report.conclusion)}</p>",
-        *_drift(drift),
+        *(_drift(read_json(folder / "drift.json")) if (folder / "drift.json").is_file() else _NOT_WATCHED),
         *_decisions(decisions["assets"]),
         *_outcomes(report.outcomes),
         *_picture(layout.of(pipeline).reports / "plots" / "fleet.png"),
@@ -96,7 +97,7 @@ def _decisions(decisions: Sequence[Mapping[str, Any]]) -> list[str]:
         status = f'<span class="{kind}">{escape(one["status"])}</span>'
         versions = f"{one['challenger'] or '-'} against {one['champion'] or 'none'}"
         rows.append(f"<tr><td>{name}<td>{status}<td>{escape(versions)}<td>{escape(one['reason'])}</tr>")
-    head = "<tr><th>machine<th>decision<th>versions<th>why</tr>"
+    head = "<tr><th>model of<th>decision<th>versions<th>why</tr>"
     return [f"<h2>Challengers: {escape(said)}</h2>", f"<table>{head}{''.join(rows)}</table>"]
 
 
