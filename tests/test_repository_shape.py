@@ -13,8 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_mlflow_folder_holds_no_python() -> None:
-    found = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "mlflow").rglob("*.py"))
-    assert found == [], f"mlflow/ is for server files only; move {found} to src/foresense/tracking"
+    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mlflow").rglob("*.py")}
+    found -= {name for name in found if name.startswith("mlflow/artifacts/")}  # the code that artefacts travel with
+    assert found == set(), f"mlflow/ is for server files only; move {sorted(found)} to src/foresense/tracking"
 
 
 def test_mlflow_is_the_installed_package() -> None:
