@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from foresense.config import PipelineConfig, read_any
+from foresense.config import PipelineConfig, read_any, read_stages
 from foresense.steps.run import stream
 from tasks.reproduce import BUSY, ROOT, StepFailedError, StoreBusyError
 from tasks.stages import patient
@@ -84,9 +84,10 @@ def save_night(pipeline: str) -> None:
     """Save the night as a DVC experiment; push it, and its data and weights, where there is a remote for them."""
     night = newest(pipeline, "decisions.json")["night"]
     name = f"night-{night}-{pipeline}"
-    call(
-        *DVC, "exp", "save", "--force", "--name", name, "--message", f"night of {pipeline}, {date.fromisoformat(night)}"
-    )
+    message = f"night of {pipeline}, {date.fromisoformat(night)}"
+    # Without its stages DVC wants the outputs of every pipeline to be here, also of those that nobody has run.
+    stages = [f"{step}@{pipeline}" for step, names in read_stages(ROOT / "params.yaml").items() if pipeline in names]
+    call(*DVC, "exp", "save", "--force", "--name", name, "--message", message, *stages)
     log = get_run_logger().info
     if _lines("git", "remote"):
         call(*DVC, "exp", "push", "--no-cache", _lines("git", "remote")[0], name)

@@ -1,5 +1,6 @@
 """Which tasks a night runs, and in which order; each is a stand-in, and no server runs."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -69,3 +70,18 @@ def test_a_missed_night_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "missed", lambda: "missed")
     monkeypatch.setattr(module, "run_night", lambda *_: pytest.fail("ran"))
     assert module.run_nightly.fn(["plant"]) == "missed"
+
+
+def test_a_night_saves_its_own_stages_for_other_pipelines_may_never_have_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(night, "call", lambda *command: commands.append(command))
+    monkeypatch.setattr(night, "newest", lambda *_: {"night": "2026-01-02"})
+    monkeypatch.setattr(night, "_lines", lambda *_: [])  # no remote
+    monkeypatch.setattr(night, "get_run_logger", lambda: logging.getLogger())
+    night.save_night.fn("sleep")
+    (command,) = commands
+    steps = ("ingest", "window", "features", "train", "export", "benchmark")
+    assert command[3:] == (
+        "exp", "save", "--force", "--name", "night-2026-01-02-sleep", "--message", "night of sleep, 2026-01-02",
+        *(f"{step}@sleep" for step in steps),
+    )  # fmt: skip
