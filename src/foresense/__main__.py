@@ -244,7 +244,9 @@ def _show(root: Path, pipeline: str, *, as_json: bool = False, finished: bool = 
 
 @app.command()
 def verify(
-    artefact: Annotated[Path, typer.Argument(help="Folder of an artefact, below exports/<pipeline>/.")],
+    artefact: Annotated[
+        Path, typer.Argument(help="Folder of an artefact, below exports/<pipeline>/, or of a fetched version.")
+    ],
 ) -> None:
     """Check digests, manifest and golden vectors of an artefact; exits 1 and says what differs."""
     from foresense.steps.verify import verify as check

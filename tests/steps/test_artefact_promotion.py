@@ -88,9 +88,16 @@ def left(layout: Layout, pipeline: str, value: float, *, size_mib: float = 0.5, 
         {"numeric": [CHANNEL], "categorical": [], "static_numeric": [], "static_categorical": [{"name": "sex"}]},
     )
     variant = {"file": "net.onnx", "sha256": file_sha256(artefact / "net.onnx"), "size_mib": size_mib}
+    files = {path.name: file_sha256(path) for path in sorted(artefact.iterdir())}
     write_json(
         artefact / "manifest.json",
-        {**manifest, "model_sha256": weights, "data_sha256": data, "variants": {"onnx-float32": variant}},
+        {
+            **manifest,
+            "files": files,
+            "model_sha256": weights,
+            "data_sha256": data,
+            "variants": {"onnx-float32": variant},
+        },
     )
     (artefact / "manifest.json.sha256").write_text(f"{file_sha256(artefact / 'manifest.json')}  manifest.json\n")
     header = {"pipeline": pipeline, **HEADER}
@@ -285,6 +292,21 @@ def test_what_is_missing_is_said(layout: Layout) -> None:
     left(layout, "sleep", 0.8)
     shutil.rmtree(layout.of("sleep").exports)
     with pytest.raises(FileNotFoundError, match="run `foresense export sleep` first"):
+        build_artefact_version(layout, "sleep", "weeks", config)
+
+
+def test_an_artefact_that_changed_since_it_was_exported_or_measured_is_no_version(layout: Layout) -> None:
+    left(layout, "sleep", 0.8)
+    config, artefact = config_of(layout, "sleep"), layout.of("sleep").exports / "weeks"
+    (artefact / "net.onnx").write_text("other")
+    with pytest.raises(
+        ValueError, match=r"net\.onnx: SHA-256 is .* it changed after its export; run `foresense export"
+    ):
+        build_artefact_version(layout, "sleep", "weeks", config)
+    manifest = read_json(artefact / "manifest.json")
+    manifest["files"]["net.onnx"] = file_sha256(artefact / "net.onnx")
+    write_json(artefact / "manifest.json", manifest)
+    with pytest.raises(ValueError, match="not the file that was measured; run `foresense benchmark sleep` again"):
         build_artefact_version(layout, "sleep", "weeks", config)
 
 

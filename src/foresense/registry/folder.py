@@ -43,7 +43,7 @@ class Manifest:
 
     Attributes:
         pipeline: Whose model.
-        asset: The machine, or `all`.
+        asset: The machine, or `all`; of an artefact the group.
         model_sha256: Of the weights.
         data_sha256: Of the recordings that it was trained on.
         trained_until_s: Time of the last row of training and validation, seconds since 1970 UTC; None of an artefact:

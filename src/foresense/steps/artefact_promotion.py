@@ -14,6 +14,11 @@ from foresense.steps.decision import EdgeVerdict
 from foresense.steps.edge import NotMeasuredError, edge_verdict, measured_facts
 from foresense.steps.evidence import Case, table, verdict, write_both
 
+_NOTE = (
+    "Numbers of the training reports, the 95 % interval of each by itself: of two trainings no difference window by "
+    "window is kept, so the margin, and not an interval, decides between challenger and champion."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class ArtefactChallenger:
@@ -73,12 +78,6 @@ class ArtefactChallenger:
             measured += ["<h2>The file that ships</h2>", _file(self.shipped.variant, self.cost)]
         write_both(case.folder, content, measured)
         return content
-
-
-_NOTE = (
-    "Numbers of the training reports, the 95 % interval of each by itself: of two trainings no difference window by "
-    "window is kept, so the margin, and not an interval, decides between challenger and champion."
-)
 
 
 def open_challenger(

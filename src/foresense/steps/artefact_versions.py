@@ -8,7 +8,16 @@ from typing import Any
 
 from foresense.config import AnyPipeline, ConfigError
 from foresense.registry import ARTEFACT_FOLDER, SHIPPED, VersionError, seal_artefact
-from foresense.signals import Layout, TrainReport, read_json, read_report, replaced_folder, tree_sha256, write_json
+from foresense.signals import (
+    Layout,
+    TrainReport,
+    file_sha256,
+    read_json,
+    read_report,
+    replaced_folder,
+    tree_sha256,
+    write_json,
+)
 from foresense.steps.edge import NotMeasuredError, measured_facts
 from foresense.steps.export_anomaly import PI
 from foresense.steps.results_table import Headline, headline
@@ -87,7 +96,8 @@ def build_artefact_version(layout: Layout, pipeline: str, group: str, config: An
 
     Raises:
         FileNotFoundError: the group has no model, no artefact or no windows; says which command writes them.
-        ValueError: the artefact is of other weights or windows than there are now.
+        ValueError: the artefact is of other weights or windows than there are now, was altered after its export, or is
+            not what was measured.
         ConfigError: an artefact of a kind that has no versions.
     """
     paths = layout.of(pipeline)
@@ -102,6 +112,7 @@ def build_artefact_version(layout: Layout, pipeline: str, group: str, config: An
     manifest, evaluation = read_json(artefact / "manifest.json"), read_json(trained)
     report, windows_sha256 = read_report(paths.reports, TrainReport), tree_sha256(paths.windows)
     _require_same(layout, pipeline, artefact, manifest, evaluation, report, windows_sha256)
+    _require_unaltered(pipeline, artefact, manifest)
     kind = manifest["kind"]
     if kind not in SIGNATURES:
         raise ConfigError(
@@ -109,7 +120,7 @@ def build_artefact_version(layout: Layout, pipeline: str, group: str, config: An
         )
     shipped = Shipped(
         kind=kind,
-        variant=_variant(layout, pipeline, group, manifest),
+        variant=_variant(layout, pipeline, artefact, manifest),
         headline=headline(config, report),
         windows_sha256=windows_sha256,
         weights=evaluation.get("files", {"model": evaluation["model_sha256"]}),
@@ -132,12 +143,17 @@ def build_artefact_version(layout: Layout, pipeline: str, group: str, config: An
     return built
 
 
-def _variant(layout: Layout, pipeline: str, group: str, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+def _variant(layout: Layout, pipeline: str, artefact: Path, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
-        name, facts, _ = measured_facts(layout, pipeline, group, manifest["model_sha256"])
+        name, facts, _ = measured_facts(layout, pipeline, artefact.name, manifest["model_sha256"])
     except NotMeasuredError:
         return None  # the version is registered all the same; the criterion `measured on the edge` refuses it
-    return {"name": name, "file": manifest["variants"][name]["file"], **_of(facts, "sha256", "size_mib", "quality")}
+    file = manifest["variants"][name]["file"]
+    if file_sha256(artefact / file) != facts["sha256"]:
+        raise ValueError(
+            f"{artefact / file}: not the file that was measured; run `foresense benchmark {pipeline}` again"
+        )
+    return {"name": name, "file": file, **_of(facts, "sha256", "size_mib", "quality")}
 
 
 def _require_same(
@@ -161,6 +177,16 @@ def _require_same(
             raise ValueError(
                 f"{artefact}: of other {what} ({found[:12]}) than there are now ({expected[:12]}); run `foresense run "
                 f"{pipeline}`, and judge it then"
+            )
+
+
+def _require_unaltered(pipeline: str, artefact: Path, manifest: Mapping[str, Any]) -> None:
+    for name, expected in manifest["files"].items():
+        found = file_sha256(artefact / name) if (artefact / name).is_file() else "no file"
+        if found != expected:
+            raise ValueError(
+                f"{artefact / name}: SHA-256 is {found[:12]}, manifest.json says {expected[:12]}: it changed after its "
+                f"export; run `foresense export {pipeline}` again"
             )
 
 

@@ -24,10 +24,9 @@ def night_of(layout: Layout, pipeline: str) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; run `foresense ingest {pipeline}` first")
     manifest = read_json(path)
-    newest = _newest(folder, manifest) if manifest.get("has_time", manifest.get("kind") != "conditions") else None
-    if newest is None:
+    if manifest.get("kind") == "conditions" or not manifest.get("has_time", True):
         return read_report(layout.of(pipeline).reports, TrainReport).created_utc[:10]
-    return newest.strftime("%Y-%m-%d")
+    return _newest(folder, manifest).strftime("%Y-%m-%d")
 
 
 def _newest(folder: Path, manifest: dict[str, Any]) -> pd.Timestamp:
