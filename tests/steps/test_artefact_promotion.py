@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from foresense.__main__ import main
+from foresense.export.verify import VerifyResult
 from foresense.registry import VersionError, open_registry, verify_version
 from foresense.signals import (
     BenchmarkReport,
@@ -295,6 +296,16 @@ def test_what_is_missing_is_said(layout: Layout) -> None:
         build_artefact_version(layout, "sleep", "weeks", config)
 
 
+def test_a_smoke_training_is_no_version(layout: Layout) -> None:
+    left(layout, "sleep", 0.8)
+    report = layout.of("sleep").reports / "train.json"
+    report.write_text(report.read_text().replace('"profile": "full"', '"profile": "smoke"'))
+    with pytest.raises(
+        ValueError, match="trained in the profile 'smoke', only 'full' is judged; run `foresense run sl"
+    ):
+        build_artefact_version(layout, "sleep", "weeks", config_of(layout, "sleep"))
+
+
 def test_an_artefact_that_changed_since_it_was_exported_or_measured_is_no_version(layout: Layout) -> None:
     left(layout, "sleep", 0.8)
     config, artefact = config_of(layout, "sleep"), layout.of("sleep").exports / "weeks"
@@ -323,6 +334,23 @@ def test_a_version_that_was_altered_is_not_verified(layout: Layout) -> None:
     (built / "artefact" / "manifest.json.sha256").unlink()
     with pytest.raises(VersionError, match=r"artefact/manifest\.json\.sha256 is missing; artefact/net\.onnx is alt"):
         verify_version(built)
+
+
+def test_what_an_artefact_writes_while_it_runs_stays_out_of_its_version(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs(folder: Path) -> VerifyResult:
+        (folder / "__pycache__").mkdir()
+        return VerifyResult(folder, 1, ("onnx-float32",), ("golden vectors differ",))
+
+    left(layout, "activity", 0.8)
+    built = build_artefact_version(layout, "activity", "people", config_of(layout, "activity"))
+    before = tree_sha256(built)
+    monkeypatch.setattr("foresense.steps.verify._verify_one", runs)
+    found = verify(built)
+    assert (found.artefact, found.variants) == (built, ("artefact/onnx-float32",))
+    assert found.problems == ("artefact/golden vectors differ",)
+    assert (tree_sha256(built), len(list(built.rglob("__pycache__")))) == (before, 0)
 
 
 def test_a_version_of_an_unknown_kind_or_without_its_parts_is_refused(layout: Layout) -> None:

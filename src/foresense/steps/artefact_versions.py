@@ -96,8 +96,8 @@ def build_artefact_version(layout: Layout, pipeline: str, group: str, config: An
 
     Raises:
         FileNotFoundError: the group has no model, no artefact or no windows; says which command writes them.
-        ValueError: the artefact is of other weights or windows than there are now, was altered after its export, or is
-            not what was measured.
+        ValueError: the training is not of the full profile; the artefact is of other weights or windows than there are
+            now, was altered after its export, or is not what was measured.
         ConfigError: an artefact of a kind that has no versions.
     """
     paths = layout.of(pipeline)
@@ -165,7 +165,12 @@ def _require_same(
     report: TrainReport,
     windows_sha256: str,
 ) -> None:
-    """Refuse an artefact, an evaluation, a report and windows that are not of one training."""
+    """Refuse a training in another profile; an artefact, an evaluation, a report and windows that are not of one."""
+    if report.profile != "full":
+        raise ValueError(
+            f"{layout.of(pipeline).reports / 'train.json'}: trained in the profile {report.profile!r}, only 'full' is "
+            f"judged; run `foresense run {pipeline}`"
+        )
     recordings_sha256 = read_json(layout.of(pipeline).windows / "manifest.json")["recordings_sha256"]
     for what, found, expected in (
         ("weights", manifest["model_sha256"], evaluation["model_sha256"]),

@@ -1,6 +1,8 @@
 """Verify: is an artefact still what left the pipeline?"""
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from foresense.export.clips_verify import verify_clips_artefact, verify_pi_folder
 from foresense.export.mixed_verify import verify_mixed_artefact
@@ -42,7 +44,10 @@ def _verify_version(folder: Path) -> VerifyResult:
         manifest = verify_version(folder)
     except VersionError as error:
         return VerifyResult(folder, 0, (), (str(error),))
-    below = _verify_below(folder) if manifest.kind == ARTEFACT else VerifyResult(folder, 0, (), ())
+    if manifest.kind != ARTEFACT:
+        return VerifyResult(folder, len(manifest.files), (), ())
+    with TemporaryDirectory() as scratch:  # an artefact's own code leaves compiled files beside it, and is run here
+        below = _verify_below(shutil.copytree(folder, Path(scratch) / "version"))
     return VerifyResult(folder, len(manifest.files), below.variants, below.problems)
 
 
