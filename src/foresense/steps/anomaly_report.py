@@ -136,15 +136,15 @@ def _conclusion(
         low, high = mine.intervals.get(CHOOSES, (float("nan"), float("nan")))
         parts.append(
             f"{split}: AUC {mine.metrics[CHOOSES]:.3f} [{low:.3f}, {high:.3f}] {_WORDS[judged.verdict(split)]} the "
-            f"best rival, {rival}, difference {difference.value:+.3f} [{difference.interval[0]:+.3f}, "
-            f"{difference.interval[1]:+.3f}], {n_clips[0]} normal and {n_clips[1]} anomalous clips{_few(n_units)}"
+            f"best rival, {rival}, difference {_signed(difference.value)} [{_signed(difference.interval[0])}, "
+            f"{_signed(difference.interval[1])}], {n_clips[0]} normal and {n_clips[1]} anomalous clips{_few(n_units)}"
         )
         parts += _told_apart(judged, split)
     easy = _easy(judged)
     note = f" A rival alone reaches {_EASY:g} in {', '.join(easy)}: that question is easy." if easy else ""
     against = "".join(
         f" {config.default} is {found['verdict']} {name}, with 1/{found['parameters_ratio']:.0f} of its parameters: "
-        f"{-found[CHOOSES][0]:+.3f} [{-found[CHOOSES][2]:+.3f}, {-found[CHOOSES][1]:+.3f}]."
+        f"{_signed(-found[CHOOSES][0])} [{_signed(-found[CHOOSES][2])}, {_signed(-found[CHOOSES][1])}]."
         for name, found in _against_default(config, judged, trained).items()
     )
     return f"{pipeline}: {'; '.join(parts)}.{note}{against} Ships: {judged.ships}: {judged.why}."
@@ -287,6 +287,11 @@ def _draw(
     if rebuilds:
         turn = judged.turns[judged.chooses][0]
         draw_most_anomalous(plots / "most_anomalous.png", pipeline, judged.data, trained[rebuilds[0]][turn], turn)
+
+
+def _signed(value: float) -> str:
+    """With its sign, and none that a rounded zero had."""
+    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def _decimal(value: object) -> str:
