@@ -130,7 +130,7 @@ def _conclusion(
         mine, other = scores[judged.ships].overall, scores[judged.rival].overall
         n_as_good = sum(scores[name].overall.metrics[CHOOSES] >= other.metrics[CHOOSES] for name in judged.rivals)
         rival = f"{judged.rival} ({other.metrics[CHOOSES]:.3f})"
-        rival += f", {n_as_good} rivals are as good" if n_as_good > 1 else ""
+        rival += f", one of {n_as_good} that reach it" if n_as_good > 1 else ""
         n_clips, n_units = judged.pooled[split].n_clips, mine.n_units
         difference = judged.difference[split][CHOOSES]
         low, high = mine.intervals.get(CHOOSES, (float("nan"), float("nan")))
