@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from foresense.bench import clips
-from foresense.bench.clips import measure_artefact
-from foresense.config.anomaly_pipeline import AnomalyBenchmarkConfig
+from foresense.bench.clips import GATES, measure_artefact
+from foresense.bench.limits import choose
+from foresense.config import GateConfig
 from foresense.evaluate.anomaly import AnomalyScoreError
 from foresense.export.pi import PiPlan
 from foresense.signals import file_sha256
-from foresense.steps.benchmark_anomaly import choose
 from tests.export.tiny_tflite import write_float32
 
 PLAN = PiPlan()
@@ -86,9 +86,9 @@ def test_the_fastest_accepted_file_that_passes_its_gates_ships() -> None:
     def file(p50: float, size_mib: float, verdict: str = "accepted") -> dict:
         return {"verdict": verdict, "latency_ms": {"p50": p50}, "size_mib": size_mib}
 
-    config = AnomalyBenchmarkConfig.model_validate({"gates": {"size_mib": {"at_most": 1}}})
+    limits = {"size_mib": GateConfig(at_most=1)}
     variants = {"rejected": file(0.1, 0.1, "rejected"), "large": file(0.2, 2), "slow": file(0.4, 0.5)}
-    assert choose({**variants, "good": file(0.3, 0.5)}, config) == "good"
-    assert choose(variants, config) == "slow"
-    assert choose({"rejected": variants["rejected"], "large": variants["large"]}, config) == "large"
-    assert choose({"rejected": variants["rejected"]}, config) is None
+    assert choose({**variants, "good": file(0.3, 0.5)}, limits, GATES) == "good"
+    assert choose(variants, limits, GATES) == "slow"
+    assert choose({"rejected": variants["rejected"], "large": variants["large"]}, limits, GATES) == "large"
+    assert choose({"rejected": variants["rejected"]}, limits, GATES) is None

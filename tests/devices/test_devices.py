@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from foresense.bench.gates import require_known
+from foresense.bench.gates import GATES
+from foresense.bench.limits import require_known
 from foresense.bench.reach import REACHES, why_not_measured
 from foresense.config import BenchmarkConfig, ConfigError, DeviceConfig, read_device
 from foresense.export import FORMATS
@@ -43,4 +44,4 @@ def test_what_the_guide_shows_can_be_pasted() -> None:
     shown = [block.partition("```")[0] for block in guide.split("```yaml\n")[1:]]
     device, section = (YAML(typ="safe").load(block) for block in shown)
     assert DeviceConfig.model_validate(device).name == section["benchmark"]["device"]
-    require_known(BenchmarkConfig.model_validate(section["benchmark"]).gates)
+    require_known(BenchmarkConfig.model_validate(section["benchmark"]).gates, GATES)

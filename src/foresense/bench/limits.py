@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from foresense.bench.verdict import ACCEPTED
 from foresense.config import GateConfig
 from foresense.signals import Gate
 
@@ -37,8 +38,33 @@ def require_known(names: Mapping[str, GateConfig], gates: Gates) -> None:
 
 
 def judge_gates(limits: Mapping[str, GateConfig], facts: Facts, gates: Gates) -> list[Gate]:
-    """Judge one variant's facts."""
+    """Judge one variant's facts.
+
+    Args:
+        limits: gate -> its bound.
+        facts: What was measured, as in the benchmark's report.
+        gates: What can be judged.
+
+    Raises:
+        ValueError: no such gate.
+    """
+    require_known(limits, gates)
     return [
         Gate.judge(name, float(gates[name][1](facts)), gates[name][0], at_most=limit.at_most, at_least=limit.at_least)
         for name, limit in limits.items()
     ]
+
+
+def choose(variants: Mapping[str, Facts], limits: Mapping[str, GateConfig], gates: Gates) -> str | None:
+    """What ships: the fastest accepted variant that passes every gate, else the fastest accepted one, else none."""
+    accepted = sorted(
+        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
+        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
+    )
+    passing = [name for name in accepted if all(gate.passed for gate in judge_gates(limits, variants[name], gates))]
+    return next(iter([*passing, *accepted]), None)
+
+
+def nothing_ships() -> Gate:
+    """The gate that fails when no variant was measured and accepted: an empty list would pass."""
+    return Gate.judge("n_accepted_variants", 0.0, "variants", at_least=1.0)

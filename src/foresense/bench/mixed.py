@@ -5,25 +5,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foresense.bench.limits import COMMON, Facts, Gates
 from foresense.bench.local import SOURCES
 from foresense.bench.measure import Plan
 from foresense.bench.reach import TIMEOUT_S, Work, read_answer
 from foresense.bench.verdict import ACCEPTED, REJECTED
-from foresense.config import GateConfig
 from foresense.evaluate.binary import judge_binary
 from foresense.export.mixed_inputs import MixedInputs
 from foresense.export.mixed_predict import probabilities
-from foresense.signals import Gate
 
-Facts = Mapping[str, Any]
 #: Share of the trained model's headline score that an exported file may lose.
 MAX_QUALITY_DROP = 0.01
 #: Scores of an exported file by what the model predicts; the first one is the headline.
@@ -31,15 +27,8 @@ VALUE_SCORES = ("rmse", "mae")
 BINARY_SCORES = ("auroc", "auprc", "brier")
 CLASS_SCORES = ("macro_f1", "cohen_kappa", "accuracy")
 
-#: gate -> (unit, its value from the facts of the variant that ships).
-GATES: dict[str, tuple[str, Callable[[Facts], float]]] = {
-    "size_mib": ("MiB", lambda facts: facts["size_mib"]),
-    "latency_ms_p50": ("ms", lambda facts: facts["latency_ms"]["p50"]),
-    "latency_ms_p95": ("ms", lambda facts: facts["latency_ms"]["p95"]),
-    "latency_ms_p99": ("ms", lambda facts: facts["latency_ms"]["p99"]),
-    "cold_start_ms": ("ms", lambda facts: facts["cold_start_ms"]),
-    "peak_rss_mib": ("MiB", lambda facts: facts["peak_rss_mib"]),
-    "quality_drop": ("1", lambda facts: facts["quality_drop"]),
+GATES: Gates = {
+    **COMMON,
     "agreement_max_abs_error": ("deviations of the target, or logits", lambda facts: facts["agreement_max_abs_error"]),
 }
 
@@ -66,27 +55,6 @@ def scores_of(class_names: list[str]) -> tuple[str, ...]:
     if not class_names:
         return VALUE_SCORES
     return BINARY_SCORES if len(class_names) == 2 else CLASS_SCORES
-
-
-def require_known(names: Mapping[str, GateConfig]) -> None:
-    """Refuse a gate that nothing measures, before anything is measured.
-
-    Raises:
-        ValueError: names the nearest known gate, and all of them.
-    """
-    for name in names:
-        if name not in GATES:
-            near = get_close_matches(name, list(GATES), n=1)
-            advice = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"benchmark.gates: no gate {name!r}{advice} (known: {', '.join(GATES)})")
-
-
-def judge_gates(limits: Mapping[str, GateConfig], facts: Facts) -> list[Gate]:
-    """Judge one variant's facts."""
-    return [
-        Gate.judge(name, float(GATES[name][1](facts)), GATES[name][0], at_most=limit.at_most, at_least=limit.at_least)
-        for name, limit in limits.items()
-    ]
 
 
 def local_session(artefact: Path, scratch: Path, inputs: MixedInputs) -> Work:

@@ -5,57 +5,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from foresense.bench.limits import COMMON, Facts, Gates
 from foresense.bench.local import SOURCES
 from foresense.bench.measure import Plan
 from foresense.bench.reach import TIMEOUT_S, Work, read_answer
 from foresense.bench.verdict import ACCEPTED, LATENCY_NOISE, REJECTED
-from foresense.config import GateConfig
-from foresense.signals import Gate
 
-Facts = Mapping[str, Any]
 #: Share of the trained model's macro-F1 that an exported file may lose.
 MAX_QUALITY_DROP = 0.01
 
-#: gate -> (unit, its value from the facts of the variant that ships).
-GATES: dict[str, tuple[str, Callable[[Facts], float]]] = {
-    "size_mib": ("MiB", lambda facts: facts["size_mib"]),
-    "latency_ms_p50": ("ms", lambda facts: facts["latency_ms"]["p50"]),
-    "latency_ms_p95": ("ms", lambda facts: facts["latency_ms"]["p95"]),
-    "latency_ms_p99": ("ms", lambda facts: facts["latency_ms"]["p99"]),
-    "cold_start_ms": ("ms", lambda facts: facts["cold_start_ms"]),
-    "peak_rss_mib": ("MiB", lambda facts: facts["peak_rss_mib"]),
+GATES: Gates = {
+    **COMMON,
     "macro_f1": ("1", lambda facts: facts["quality"]["macro_f1"]),
-    "quality_drop": ("1", lambda facts: facts["quality_drop"]),
     "agreement_max_abs_error": ("logits", lambda facts: facts["agreement_max_abs_error"]),
     "real_time_factor": ("1", lambda facts: facts["real_time_factor"]),
 }
-
-
-def require_known(names: Mapping[str, GateConfig]) -> None:
-    """Refuse a gate that nothing measures, before anything is measured.
-
-    Raises:
-        ValueError: names the nearest known gate, and all of them.
-    """
-    for name in names:
-        if name not in GATES:
-            near = get_close_matches(name, list(GATES), n=1)
-            advice = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"benchmark.gates: no gate {name!r}{advice} (known: {', '.join(GATES)})")
-
-
-def judge_gates(limits: Mapping[str, GateConfig], facts: Facts) -> list[Gate]:
-    """Judge one variant's facts."""
-    return [
-        Gate.judge(name, float(GATES[name][1](facts)), GATES[name][0], at_most=limit.at_most, at_least=limit.at_least)
-        for name, limit in limits.items()
-    ]
 
 
 def local_session(artefact: Path, windows: Path, held_out: list[str]) -> Work:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from foresense.bench.gates import judge_gates, nothing_ships, require_known
+from foresense.bench.gates import GATES
+from foresense.bench.limits import choose, judge_gates, nothing_ships, require_known
 from foresense.bench.lock import measuring
 from foresense.bench.measure import NOISY_LOAD, Plan, measure_artefact
 from foresense.bench.reach import open_session, why_not_measured
-from foresense.bench.verdict import ACCEPTED, NOT_MEASURED, REJECTED, SHIPS, add_quality_drop, judge_variants, worst_of
-from foresense.config import BenchmarkConfig, DeviceConfig, GateConfig, read_device
+from foresense.bench.verdict import NOT_MEASURED, REJECTED, SHIPS, add_quality_drop, judge_variants, worst_of
+from foresense.config import BenchmarkConfig, DeviceConfig, read_device
 from foresense.signals import BenchmarkReport, Gate, group_folders, read_json, write_json
 from foresense.steps.export import data_digest
 from foresense.steps.frame import StepRun
@@ -35,7 +36,7 @@ def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
         FileNotFoundError: windows or artefacts are absent; says which command writes them.
         WorkerError: a measuring process failed.
     """
-    require_known(config.gates)
+    require_known(config.gates, GATES)
     device = read_device(run.layout.devices, config.device)
     plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
     manifests = {folder.name: _manifest(run, folder.name) for folder in group_folders(run.paths.windows)}
@@ -43,11 +44,11 @@ def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
         load = os.getloadavg()[0]
         groups = {group: _measure(run, device, plan, group, manifest) for group, manifest in manifests.items()}
     variants = worst_of(groups)
-    ships = _choose(variants, config.gates)
+    ships = choose(variants, config.gates, GATES)
     if ships is not None:
         for facts in (variants[ships], *(found[ships] for found in groups.values())):
             facts["verdict"], facts["reason"] = SHIPS, f"{SHIPS}: {facts['reason']}"
-    gates = judge_gates(config.gates, variants[ships]) if ships is not None else [nothing_ships()]
+    gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
     _write_metrics(run.paths.reports / "metrics_edge.json", ships, variants, gates)
     return run.finish(
         BenchmarkReport,
@@ -101,15 +102,6 @@ def _why_unfit(device: DeviceConfig, variant: str, facts: Facts) -> tuple[str, s
     if device.max_model_mib is not None and facts["size_mib"] > device.max_model_mib:
         return REJECTED, f"rejected: {facts['size_mib']:.1f} MiB, {device.name} holds {device.max_model_mib:g} MiB"
     return "", ""
-
-
-def _choose(variants: Mapping[str, Facts], gates: Mapping[str, GateConfig]) -> str | None:
-    accepted = sorted(
-        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
-        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
-    )
-    passing = [name for name in accepted if all(gate.passed for gate in judge_gates(gates, variants[name]))]
-    return next(iter([*passing, *accepted]), None)
 
 
 def _write_metrics(path: Path, ships: str | None, variants: Mapping[str, Facts], gates: list[Gate]) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from foresense.bench.gates import nothing_ships
-from foresense.bench.limits import judge_gates, require_known
+from foresense.bench.limits import choose, judge_gates, nothing_ships, require_known
 from foresense.bench.lock import measuring
 from foresense.bench.measure import NOISY_LOAD, Plan
-from foresense.bench.verdict import ACCEPTED, SHIPS
+from foresense.bench.verdict import SHIPS
 from foresense.bench.weeks import GATES, Asked, local_session, measure_variants, said_file
 from foresense.config import ConfigError, read_device
 from foresense.config.actigraphy_pipeline import ActigraphyBenchmarkConfig
@@ -67,7 +66,7 @@ def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> Ben
         reference = float(evaluation["encoder_test"]["auroc"])
         variants = measure_variants(work, scratch, manifest, plan, asked, reference)
         said = {name: np.load(scratch / said_file(facts["file"])) for name, facts in manifest["variants"].items()}
-    ships = _choose(variants, config)
+    ships = choose(variants, config.gates, GATES)
     if ships is not None:
         variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
     gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
@@ -135,14 +134,3 @@ def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any]) -> Non
             f"{artefact}: exported for other weeks than {run.paths.windows / GROUP} holds now; run `foresense train "
             f"{run.pipeline}` and `foresense export {run.pipeline}` again"
         )
-
-
-def _choose(variants: dict[str, dict[str, Any]], config: ActigraphyBenchmarkConfig) -> str | None:
-    accepted = sorted(
-        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
-        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
-    )
-    passing = [
-        name for name in accepted if all(gate.passed for gate in judge_gates(config.gates, variants[name], GATES))
-    ]
-    return next(iter([*passing, *accepted]), None)

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from foresense.bench.gates import nothing_ships
+from foresense.bench.limits import choose, judge_gates, nothing_ships, require_known
 from foresense.bench.lock import measuring
 from foresense.bench.measure import NOISY_LOAD, Plan
 from foresense.bench.profile import measure_profile
-from foresense.bench.verdict import ACCEPTED, SHIPS
-from foresense.bench.wrist import judge_gates, local_session, measure_variants, require_known
+from foresense.bench.verdict import SHIPS
+from foresense.bench.wrist import GATES, local_session, measure_variants
 from foresense.config import ConfigError, read_device
 from foresense.config.activity import ActivityBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
@@ -37,7 +37,7 @@ def benchmark_activity(run: StepRun, config: ActivityBenchmarkConfig) -> Benchma
     """
     from foresense.tracking import attach_to_model
 
-    require_known(config.gates)
+    require_known(config.gates, GATES)
     device = read_device(run.layout.devices, config.device)
     if device.reach != "local":
         raise ConfigError(
@@ -53,11 +53,11 @@ def benchmark_activity(run: StepRun, config: ActivityBenchmarkConfig) -> Benchma
         load = os.getloadavg()[0]
         work = local_session(artefact, run.paths.windows / GROUP, evaluation["held_out"])
         variants = measure_variants(work, manifest, plan, evaluation)
-        ships = _choose(variants, config)
+        ships = choose(variants, config.gates, GATES)
         profile = None if ships is None else measure_profile(work, manifest, ships, variants[ships], plan)
     if ships is not None:
         variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
-    gates = judge_gates(config.gates, variants[ships]) if ships is not None else [nothing_ships()]
+    gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
     headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
     tracked: dict[str, float] = {}
     shown: list[Path] = []
@@ -89,12 +89,3 @@ def benchmark_activity(run: StepRun, config: ActivityBenchmarkConfig) -> Benchma
         ships=ships,
         gates=gates,
     )
-
-
-def _choose(variants: dict[str, dict[str, Any]], config: ActivityBenchmarkConfig) -> str | None:
-    accepted = sorted(
-        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
-        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
-    )
-    passing = [name for name in accepted if all(gate.passed for gate in judge_gates(config.gates, variants[name]))]
-    return next(iter([*passing, *accepted]), None)

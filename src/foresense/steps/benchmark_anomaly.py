@@ -1,17 +1,15 @@
 """Step `benchmark` of a pipeline of anomaly detectors: exported files in fresh processes, the smoke test of `pi/`."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from foresense.bench.clips import GATES, measure_artefact
-from foresense.bench.gates import nothing_ships
-from foresense.bench.limits import judge_gates, require_known
+from foresense.bench.limits import choose, judge_gates, nothing_ships, require_known
 from foresense.bench.lock import measuring
 from foresense.bench.measure import NOISY_LOAD
 from foresense.bench.pi import gates_of, run_smoke_test
-from foresense.bench.verdict import ACCEPTED, SHIPS
+from foresense.bench.verdict import SHIPS
 from foresense.config import ConfigError, read_device
 from foresense.config.anomaly_pipeline import AnomalyBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
@@ -71,7 +69,7 @@ def benchmark_anomaly(run: StepRun, config: AnomalyBenchmarkConfig) -> Benchmark
         quality = _quality(run.paths.exports / PI, groups)
         smoke = run_smoke_test(device, run.paths.exports / PI, quality)
     variants, manifest = groups[GROUP], manifests[GROUP]
-    ships = choose(variants, config)
+    ships = choose(variants, config.gates, GATES)
     if ships is not None:
         variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
     gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
@@ -166,15 +164,3 @@ def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any], window
             f"{artefact}: exported for other clips than {run.paths.windows / GROUP} holds now, so that none of them is "
             f"known to be held out; run `foresense train {run.pipeline}` and `foresense export {run.pipeline}` again"
         )
-
-
-def choose(variants: Mapping[str, Mapping[str, Any]], config: AnomalyBenchmarkConfig) -> str | None:
-    """What ships: the fastest accepted variant that passes every gate, else the fastest accepted one, else none."""
-    accepted = sorted(
-        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
-        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
-    )
-    passing = [
-        name for name in accepted if all(gate.passed for gate in judge_gates(config.gates, variants[name], GATES))
-    ]
-    return next(iter([*passing, *accepted]), None)

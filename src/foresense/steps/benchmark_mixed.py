@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from foresense.bench.gates import nothing_ships
+from foresense.bench.limits import choose, judge_gates, nothing_ships, require_known
 from foresense.bench.lock import measuring
 from foresense.bench.measure import NOISY_LOAD, Plan
-from foresense.bench.mixed import Asked, judge_gates, local_session, measure_variants, require_known
-from foresense.bench.verdict import ACCEPTED, SHIPS
+from foresense.bench.mixed import GATES, Asked, local_session, measure_variants
+from foresense.bench.verdict import SHIPS
 from foresense.config import ConfigError, read_device
 from foresense.config.mixed_pipeline import MixedBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
@@ -42,7 +42,7 @@ def benchmark_mixed(run: StepRun, config: MixedBenchmarkConfig) -> BenchmarkRepo
     """
     from foresense.tracking import attach_to_model
 
-    require_known(config.gates)
+    require_known(config.gates, GATES)
     device = read_device(run.layout.devices, config.device)
     if device.reach != "local":
         raise ConfigError(
@@ -61,10 +61,10 @@ def benchmark_mixed(run: StepRun, config: MixedBenchmarkConfig) -> BenchmarkRepo
         scratch, load = Path(folder), os.getloadavg()[0]
         work = local_session(artefact, scratch, asked.inputs)
         variants = measure_variants(work, scratch, manifest, plan, asked, evaluation)
-    ships = _choose(variants, config)
+    ships = choose(variants, config.gates, GATES)
     if ships is not None:
         variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
-    gates = judge_gates(config.gates, variants[ships]) if ships is not None else [nothing_ships()]
+    gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
     headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
     tracked: dict[str, float] = {}
     picture = run.paths.reports / "costs.png"
@@ -128,12 +128,3 @@ def _require_same(run: StepRun, artefact: Path, windows: MixedWindows, manifest:
             f"{artefact}: exported for other windows than {run.paths.windows / GROUP} holds now; run `foresense train "
             f"{run.pipeline}` and `foresense export {run.pipeline}` again"
         )
-
-
-def _choose(variants: dict[str, dict[str, Any]], config: MixedBenchmarkConfig) -> str | None:
-    accepted = sorted(
-        (name for name, facts in variants.items() if facts["verdict"] == ACCEPTED),
-        key=lambda name: float(variants[name]["latency_ms"]["p50"]),
-    )
-    passing = [name for name in accepted if all(gate.passed for gate in judge_gates(config.gates, variants[name]))]
-    return next(iter([*passing, *accepted]), None)
