@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,20 @@ SWEEP_SHARE = 4
 Forecaster = Callable[[np.ndarray], np.ndarray]
 
 
+class Golden(NamedTuple):
+    """What a file of an artefact is measured with.
+
+    Attributes:
+        open: Number of threads -> a function from one input, (1, ...), to its outputs.
+        inputs: (n_golden, ...): what that function takes, one at a time.
+        model: (n_golden, ...), float32: what the trained model says of them.
+    """
+
+    open: Callable[[int], Forecaster]
+    inputs: np.ndarray
+    model: np.ndarray
+
+
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Do what `request["mode"]` says.
 
@@ -41,48 +55,77 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         ValueError: another mode.
     """
     file = Path(request["artefact"]) / request["file"]
-    if request["mode"] == "runtime":
-        import_runtime(file.suffix)
-        return {"rss_mib": memory_mib("VmRSS"), "peak_rss_mib": memory_mib("VmHWM"), "heavy": loaded_heavy()}
-    if request["mode"] not in ("digest", "measure"):
-        raise ValueError(f"mode {request['mode']!r}: expected runtime, digest or measure")
+    if request["mode"] != "measure":
+        return answer_briefly(file, _golden, request)
+    forecast, _, facts = measured(file, _golden(file), request)
+    windows = request["windows"]
+    judged = quality(forecast, Path(windows), request["n_quality"]) if windows else None
+    return {**facts, "quality": judged, "heavy": loaded_heavy()}
+
+
+def _golden(file: Path) -> Golden:
+    """Inputs (n_golden, context, n_channels) and forecasts (n_golden, horizon, n_channels), float32, scaled."""
     with np.load(file.with_name("golden.npz"), allow_pickle=False) as golden:
-        inputs, model = golden["inputs"], golden["model"]
-    threads = [int(n) for n in request["n_threads"]]
-    if request["mode"] == "digest":
-        return {"digest": digest_of(outputs_of(open_model(file, threads[0]), inputs))}
-    return measure(file, inputs, model, threads, request)
+        return Golden(lambda n_threads: open_model(file, n_threads), golden["inputs"], golden["model"])
 
 
-def measure(
-    file: Path, inputs: np.ndarray, model: np.ndarray, threads: list[int], request: dict[str, Any]
+def answer_briefly(
+    file: Path,
+    golden_of: Callable[[Path], Golden],
+    request: dict[str, Any],
+    *,
+    modes: str = "runtime, digest or measure",
 ) -> dict[str, Any]:
-    """Cold start, latency, memory, then everything that would disturb those: thread sweep and quality.
+    """What is asked of a file beside the measurement: `runtime` or `digest`.
 
     Args:
         file: The exported file.
-        inputs: (n_golden, context, n_channels), float32, scaled.
-        model: (n_golden, horizon, n_channels), float32, scaled: what the trained model says of `inputs`.
-        threads: Thread counts; the first is the one that the headline figures belong to.
-        request: The rest of the plan.
+        golden_of: Reads what it is asked; not called for `runtime`, which is to hold nothing else.
+        request: `mode` and, for `digest`, `n_threads`.
+        modes: All that the worker knows, for the message.
+
+    Raises:
+        ValueError: another mode.
     """
+    if request["mode"] == "runtime":
+        import_runtime(file.suffix)
+        return {"rss_mib": memory_mib("VmRSS"), "peak_rss_mib": memory_mib("VmHWM"), "heavy": loaded_heavy()}
+    if request["mode"] != "digest":
+        raise ValueError(f"mode {request['mode']!r}: expected {modes}")
+    golden = golden_of(file)
+    return {"digest": digest_of(outputs_of(golden.open(int(request["n_threads"][0])), golden.inputs))}
+
+
+def measured(file: Path, golden: Golden, request: dict[str, Any]) -> tuple[Forecaster, np.ndarray, dict[str, Any]]:
+    """Cold start, latency, memory, then the sweep over threads, which would disturb those.
+
+    Args:
+        file: The exported file.
+        golden: How to open it, and what to ask.
+        request: `n_warmup`, `n_timed`, and `n_threads`: the first is the one that the headline figures belong to.
+
+    Returns:
+        What was opened with the first number of threads, its outputs for the golden inputs, and the facts.
+    """
+    threads = [int(n) for n in request["n_threads"]]
+    inputs = golden.inputs
     import_runtime(file.suffix)
     before_load = time.perf_counter()
-    forecast = open_model(file, threads[0])
-    forecast(inputs[:1])
+    ask = golden.open(threads[0])
+    ask(inputs[:1])
     load_ms = (time.perf_counter() - before_load) * 1e3
     cold_start_ms = (time.time() - float(os.environ[SPAWNED])) * 1e3
-    times_ms = latencies_ms(forecast, inputs, request["n_warmup"], request["n_timed"])
+    times_ms = latencies_ms(ask, inputs, request["n_warmup"], request["n_timed"])
     peak_rss_mib = memory_mib("VmHWM")
-    outputs = outputs_of(forecast, inputs)
+    outputs = outputs_of(ask, inputs)
     sweep = {threads[0]: {**summary(times_ms), "n_timed": len(times_ms)}}
     spread = 0.0
     for n_threads in threads[1:]:
-        other = open_model(file, n_threads)
+        other = golden.open(n_threads)
         spread = max(spread, float(np.abs(outputs_of(other, inputs) - outputs).max()))
         n_timed = max(1, request["n_timed"] // SWEEP_SHARE)
         sweep[n_threads] = {**summary(latencies_ms(other, inputs, request["n_warmup"], n_timed)), "n_timed": n_timed}
-    return {
+    facts = {
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "n_threads": threads[0],
         "n_timed": len(times_ms),
@@ -93,10 +136,15 @@ def measure(
         "digest": digest_of(outputs),
         "threads_max_abs_difference": spread,
         "thread_sweep_ms": {str(n): row for n, row in sweep.items()},
-        "golden_max_abs_error": float(np.abs(outputs - model).max()),
-        "quality": quality(forecast, Path(request["windows"]), request["n_quality"]) if request["windows"] else None,
-        "heavy": loaded_heavy(),
+        "golden_max_abs_error": float(np.abs(outputs - golden.model).max()),
     }
+    return ask, outputs, facts
+
+
+def manifest_of(file: Path) -> dict[str, Any]:
+    """Content of the `manifest.json` beside an exported file."""
+    content: dict[str, Any] = json.loads(file.with_name("manifest.json").read_text())
+    return content
 
 
 def latencies_ms(forecast: Forecaster, inputs: np.ndarray, n_warmup: int, n_timed: int) -> np.ndarray:

@@ -3,9 +3,7 @@
 A request comes as JSON on the standard input, the answer goes as one line of JSON to the standard output.
 """
 
-import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from foresense.bench.worker import (
-    SPAWNED,
-    SWEEP_SHARE,
-    digest_of,
-    import_runtime,
+    Golden,
+    answer_briefly,
     latencies_ms,
     loaded_heavy,
+    manifest_of,
+    measured,
     memory_mib,
-    outputs_of,
     summary,
 )
 from foresense.export.label import Arrays, open_features, open_network, shares, sibling
@@ -45,21 +42,20 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """
     folder = Path(request["artefact"])
     file = folder / request["file"]
-    if request["mode"] == "runtime":
-        import_runtime(file.suffix)
-        return {"rss_mib": memory_mib("VmRSS"), "peak_rss_mib": memory_mib("VmHWM"), "heavy": loaded_heavy()}
-    if request["mode"] not in ("digest", "measure", "profile"):
-        raise ValueError(f"mode {request['mode']!r}: expected runtime, digest, measure or profile")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
-        raw = Raw(golden["raw"], golden["begun_s"])
-        model = golden["model"]
-    threads = [int(n) for n in request["n_threads"]]
+    if request["mode"] not in ("measure", "profile"):
+        return answer_briefly(file, _golden, request, modes="runtime, digest, measure or profile")
+    n_threads = int(request["n_threads"][0])
     if request["mode"] == "profile":
-        return _profile(folder, manifest, file, threads[0], request)
-    if request["mode"] == "digest":
-        return {"digest": digest_of(outputs_of(_labeller(folder, manifest, file, threads[0], raw), raw.numbers))}
-    return _measure(folder, manifest, file, raw, model, threads, request)
+        return _profile(folder, manifest_of(file), file, n_threads, request)
+    _, logits, facts = measured(file, _golden(file), request)
+    manifest, (raw, model) = manifest_of(file), _vectors(file)
+    return {
+        **facts,
+        "golden_labels_agree": float(np.mean(logits.argmax(1) == model.argmax(1))),
+        "stages_ms": _stages(folder, manifest, file, n_threads, raw, request),
+        "heavy": loaded_heavy(),
+        "quality": _quality(folder, manifest, file, n_threads, request),
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,49 +91,15 @@ def _labeller(
     return lambda numbers: network(features(numbers))
 
 
-def _measure(
-    folder: Path,
-    manifest: dict[str, Any],
-    file: Path,
-    raw: Raw,
-    model: np.ndarray,
-    threads: list[int],
-    request: dict[str, Any],
-) -> dict[str, Any]:
-    import_runtime(file.suffix)
-    begun = time.perf_counter()
-    label = _labeller(folder, manifest, file, threads[0], raw)
-    label(raw.numbers[:1])
-    load_ms = (time.perf_counter() - begun) * 1e3
-    cold_start_ms = (time.time() - float(os.environ[SPAWNED])) * 1e3
-    times_ms = latencies_ms(label, raw.numbers, request["n_warmup"], request["n_timed"])
-    peak_rss_mib = memory_mib("VmHWM")
-    logits = outputs_of(label, raw.numbers)
-    sweep = {threads[0]: {**summary(times_ms), "n_timed": len(times_ms)}}
-    spread = 0.0
-    for n_threads in threads[1:]:
-        other = _labeller(folder, manifest, file, n_threads, raw)
-        spread = max(spread, float(np.abs(outputs_of(other, raw.numbers) - logits).max()))
-        n_timed = max(1, request["n_timed"] // SWEEP_SHARE)
-        took_ms = latencies_ms(other, raw.numbers, request["n_warmup"], n_timed)
-        sweep[n_threads] = {**summary(took_ms), "n_timed": n_timed}
-    return {
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "n_threads": threads[0],
-        "n_timed": len(times_ms),
-        "latency_ms": summary(times_ms),
-        "load_ms": round(load_ms, 3),
-        "cold_start_ms": round(cold_start_ms, 3),
-        "peak_rss_mib": peak_rss_mib,
-        "digest": digest_of(logits),
-        "threads_max_abs_difference": spread,
-        "thread_sweep_ms": {str(n): row for n, row in sweep.items()},
-        "golden_max_abs_error": float(np.abs(logits - model).max()),
-        "golden_labels_agree": float(np.mean(logits.argmax(1) == model.argmax(1))),
-        "stages_ms": _stages(folder, manifest, file, threads[0], raw, request),
-        "heavy": loaded_heavy(),
-        "quality": _quality(folder, manifest, file, threads[0], request),
-    }
+def _golden(file: Path) -> Golden:
+    manifest, (raw, model) = manifest_of(file), _vectors(file)
+    return Golden(lambda n_threads: _labeller(file.parent, manifest, file, n_threads, raw), raw.numbers, model)
+
+
+def _vectors(file: Path) -> tuple[Raw, np.ndarray]:
+    """The golden windows, and the logits (n, n_classes) of the trained model for them."""
+    with np.load(file.with_name("golden.npz"), allow_pickle=False) as golden:
+        return Raw(golden["raw"], golden["begun_s"]), golden["model"]
 
 
 def _stages(
