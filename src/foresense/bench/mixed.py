@@ -1,20 +1,15 @@
 """What an exported model of mixed recordings is measured by: its session, its scores, its gates, its verdicts."""
 
-import json
-import os
-import subprocess
-import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresense.bench.limits import COMMON, Facts, Gates
-from foresense.bench.local import SOURCES
-from foresense.bench.measure import Plan
-from foresense.bench.reach import TIMEOUT_S, Work, read_answer
+from foresense.bench.local import run_worker
+from foresense.bench.measure import Plan, measured_variants
+from foresense.bench.reach import Work
 from foresense.bench.verdict import ACCEPTED, REJECTED
 from foresense.evaluate.binary import judge_binary
 from foresense.export.mixed_inputs import MixedInputs
@@ -67,21 +62,11 @@ def local_session(artefact: Path, scratch: Path, inputs: MixedInputs) -> Work:
     """
     for name, rows in inputs.arrays.items():
         np.save(scratch / f"{name}.npy", rows)
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([str(SOURCES), *([inherited] if inherited else [])])
+    places = {"artefact": str(artefact.resolve()), "windows": str(scratch)}
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
-        places = {"artefact": artefact.resolve(), "windows": scratch, "said": scratch / _said(request["file"])}
-        done = subprocess.run(
-            [sys.executable, "-m", "foresense.bench.mixed_worker"],
-            input=json.dumps({**request, **{name: str(place) for name, place in places.items()}}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": path, "FORESENSE_SPAWNED_S": repr(time.time())},
-        )
-        return read_answer(f"host: {request['file']}", done.returncode, done.stdout, done.stderr)
+        said = str(scratch / _said(request["file"]))
+        return run_worker("foresense.bench.mixed_worker", {**request, **places, "said": said})
 
     return work
 
@@ -103,29 +88,17 @@ def measure_variants(
         variant -> facts, with `verdict` and `reason`.
 
     Raises:
-        ValueError: an output that is not finite.
+        ValueError: an output that is not finite, or a measured file that is not the one that the manifest describes.
         WorkerError: a measuring process failed.
     """
-    runtimes: dict[str, dict[str, Any]] = {}
+    deviation = manifest["agreement"]["deviation"]
     found: dict[str, dict[str, Any]] = {}
-    for variant, described in manifest["variants"].items():
-        file = described["file"]
-        suffix = file.rpartition(".")[2]
-        if suffix not in runtimes:
-            runtimes[suffix] = work({"mode": "runtime", "file": file})
-        facts = work({"mode": "measure", "file": file, **asdict(plan)})
-        again = work({"mode": "digest", "file": file, "n_threads": plan.n_threads})
-        digest, golden_error = facts.pop("digest"), facts.pop("golden_max_abs_error")
+    for variant, facts in measured_variants(work, manifest["variants"], plan, deviation=deviation):
+        said = np.load(scratch / _said(manifest["variants"][variant]["file"]), allow_pickle=False)
         found[variant] = {
             **facts,
-            "size_mib": described["size_mib"],
-            "runtime_rss_mib": runtimes[suffix]["peak_rss_mib"],
-            "deterministic": digest == again["digest"],
-            "agreement_max_abs_error": max(
-                golden_error / manifest["agreement"]["deviation"], described["max_abs_error"]
-            ),
             "windows_per_s": 1000 / facts["latency_ms"]["p50"],
-            "quality": quality(np.load(scratch / _said(file), allow_pickle=False), asked, manifest["classes"]),
+            "quality": quality(said, asked, manifest["classes"]),
         }
     _add_drops(found, scores_of(manifest["classes"])[0], evaluation, is_all=asked.is_all)
     for facts in found.values():

@@ -1,21 +1,16 @@
 """What an exported encoder of weeks is measured by: its session, its scores, its gates, its verdicts."""
 
-import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresense.bench.limits import COMMON, Facts, Gates
-from foresense.bench.local import SOURCES
-from foresense.bench.measure import Plan
-from foresense.bench.reach import TIMEOUT_S, Work, read_answer
+from foresense.bench.local import run_worker
+from foresense.bench.measure import Plan, measured_variants
+from foresense.bench.reach import Work
 from foresense.bench.verdict import ACCEPTED, REJECTED
 from foresense.evaluate.binary import judge_binary
 
@@ -57,25 +52,11 @@ def local_session(artefact: Path, scratch: Path, weeks: np.ndarray) -> Work:
         weeks: (n, 10080), float32, scaled.
     """
     np.save(scratch / "weeks.npy", weeks)
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([str(SOURCES), *([inherited] if inherited else [])])
+    places = {"artefact": str(artefact.resolve()), "weeks": str(scratch / "weeks.npy")}
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
-        places = {
-            "artefact": artefact.resolve(),
-            "weeks": scratch / "weeks.npy",
-            "said": scratch / said_file(request["file"]),
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "foresense.bench.weeks_worker"],
-            input=json.dumps({**request, **{name: str(place) for name, place in places.items()}}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": path, "FORESENSE_SPAWNED_S": repr(time.time())},
-        )
-        return read_answer(f"host: {request['file']}", done.returncode, done.stdout, done.stderr)
+        said = str(scratch / said_file(request["file"]))
+        return run_worker("foresense.bench.weeks_worker", {**request, **places, "said": said})
 
     return work
 
@@ -97,29 +78,18 @@ def measure_variants(
         variant -> facts, with `verdict` and `reason`.
 
     Raises:
-        ValueError: a feature that is not finite.
+        ValueError: a feature that is not finite, or a measured file that is not the one that the manifest describes.
         WorkerError: a measuring process failed.
     """
-    runtimes: dict[str, dict[str, Any]] = {}
     found: dict[str, dict[str, Any]] = {}
-    for variant, described in manifest["variants"].items():
-        file = described["file"]
-        suffix = file.rpartition(".")[2]
-        if suffix not in runtimes:
-            runtimes[suffix] = work({"mode": "runtime", "file": file})
-        facts = work({"mode": "measure", "file": file, **asdict(plan)})
-        again = work({"mode": "digest", "file": file, "n_threads": plan.n_threads})
-        digest, golden_error = facts.pop("digest"), facts.pop("golden_max_abs_error")
+    for variant, facts in measured_variants(work, manifest["variants"], plan):
+        file = manifest["variants"][variant]["file"]
         features = np.load(scratch / said_file(file), allow_pickle=False)
         if not np.isfinite(features).all():
             raise ValueError(f"{file}: features of {len(features)} weeks are not all finite")
         auroc = asked.auroc(features)
         found[variant] = {
             **facts,
-            "size_mib": described["size_mib"],
-            "runtime_rss_mib": runtimes[suffix]["peak_rss_mib"],
-            "deterministic": digest == again["digest"],
-            "agreement_max_abs_error": max(golden_error, described["max_abs_error"]),
             "windows_per_s": 1000 / facts["latency_ms"]["p50"],
             "quality": {"auroc": auroc, "n_windows": len(features), "n_people": len(asked.labels)},
             "quality_reference": "AUROC of the trained encoder on the people who are held out",

@@ -1,19 +1,13 @@
 """What an exported classifier of wrist windows is measured by: its session, its gates, its verdicts."""
 
-import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from foresense.bench.limits import COMMON, Facts, Gates
-from foresense.bench.local import SOURCES
-from foresense.bench.measure import Plan
-from foresense.bench.reach import TIMEOUT_S, Work, read_answer
+from foresense.bench.local import run_worker
+from foresense.bench.measure import Plan, measured_variants
+from foresense.bench.reach import Work
 from foresense.bench.verdict import ACCEPTED, LATENCY_NOISE, REJECTED
 
 #: Share of the trained model's macro-F1 that an exported file may lose.
@@ -29,23 +23,8 @@ GATES: Gates = {
 
 def local_session(artefact: Path, windows: Path, held_out: list[str]) -> Work:
     """A function that runs one request of `bench.wrist_worker` in a fresh process of this machine."""
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([str(SOURCES), *([inherited] if inherited else [])])
-
-    def work(request: dict[str, Any]) -> dict[str, Any]:
-        places = {"artefact": str(artefact.resolve()), "windows": str(windows.resolve()), "held_out": held_out}
-        done = subprocess.run(
-            [sys.executable, "-m", "foresense.bench.wrist_worker"],
-            input=json.dumps({**request, **places}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": path, "FORESENSE_SPAWNED_S": repr(time.time())},
-        )
-        return read_answer(f"host: {request['file']}", done.returncode, done.stdout, done.stderr)
-
-    return work
+    places = {"artefact": str(artefact.resolve()), "windows": str(windows.resolve()), "held_out": held_out}
+    return lambda request: run_worker("foresense.bench.wrist_worker", {**request, **places})
 
 
 def measure_variants(work: Work, manifest: dict[str, Any], plan: Plan, evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -65,27 +44,10 @@ def measure_variants(work: Work, manifest: dict[str, Any], plan: Plan, evaluatio
         WorkerError: a measuring process failed.
     """
     window_ms = manifest["length"] / manifest["rate_hz"] * 1000
-    runtimes: dict[str, dict[str, Any]] = {}
     found: dict[str, dict[str, Any]] = {}
-    for variant, described in manifest["variants"].items():
-        file = described["file"]
-        suffix = file.rpartition(".")[2]
-        if suffix not in runtimes:
-            runtimes[suffix] = work({"mode": "runtime", "file": file})
-        facts = work({"mode": "measure", "file": file, **asdict(plan)})
-        again = work({"mode": "digest", "file": file, "n_threads": plan.n_threads})
-        if facts["sha256"] != described["sha256"]:
-            raise ValueError(
-                f"{file}: measured a file with SHA-256 {facts['sha256']}, manifest.json says {described['sha256']}; "
-                "run `foresense export` again"
-            )
-        digest, golden_error = facts.pop("digest"), facts.pop("golden_max_abs_error")
+    for variant, facts in measured_variants(work, manifest["variants"], plan):
         found[variant] = {
             **facts,
-            "size_mib": described["size_mib"],
-            "runtime_rss_mib": runtimes[suffix]["peak_rss_mib"],
-            "deterministic": digest == again["digest"],
-            "agreement_max_abs_error": max(golden_error, described["max_abs_error"]),
             "window_ms": window_ms,
             "real_time_factor": window_ms / facts["latency_ms"]["p95"],
             "windows_per_s": 1000 / facts["latency_ms"]["p50"],
