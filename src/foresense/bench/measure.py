@@ -28,9 +28,15 @@ class Plan:
     n_threads: tuple[int, ...]
     n_quality: int | None
 
-    def described(self) -> dict[str, Any]:
-        """The plan as it stands in the report."""
-        return {**asdict(self), "n_threads": list(self.n_threads), "enough_runs": self.n_timed >= MIN_TIMED}
+    def described(self, load_1min: float) -> dict[str, Any]:
+        """The plan as it stands in the report, beside the load of the machine just before."""
+        return {
+            **asdict(self),
+            "n_threads": list(self.n_threads),
+            "enough_runs": self.n_timed >= MIN_TIMED,
+            "load_1min_before": round(load_1min, 2),
+            "noisy": load_1min > NOISY_LOAD,
+        }
 
 
 def measured_variants(

@@ -2,17 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from foresense.bench.gates import GATES
 from foresense.bench.limits import choose, judge_gates, nothing_ships, require_known
 from foresense.bench.lock import measuring
-from foresense.bench.measure import NOISY_LOAD, Plan, measure_artefact
+from foresense.bench.measure import Plan, measure_artefact
 from foresense.bench.reach import open_session, why_not_measured
 from foresense.bench.verdict import NOT_MEASURED, REJECTED, SHIPS, add_quality_drop, judge_variants, worst_of
 from foresense.config import BenchmarkConfig, DeviceConfig, read_device
-from foresense.signals import BenchmarkReport, Gate, group_folders, read_json, write_json
+from foresense.signals import BenchmarkReport, group_folders, read_json, write_json
+from foresense.steps.benchmarking import headline_of, read_manifest
 from foresense.steps.export import data_digest
 from foresense.steps.frame import StepRun
 
@@ -39,7 +39,7 @@ def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
     require_known(config.gates, GATES)
     device = read_device(run.layout.devices, config.device)
     plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
-    manifests = {folder.name: _manifest(run, folder.name) for folder in group_folders(run.paths.windows)}
+    manifests = {folder.name: read_manifest(run, folder.name) for folder in group_folders(run.paths.windows)}
     with measuring():
         load = os.getloadavg()[0]
         groups = {group: _measure(run, device, plan, group, manifest) for group, manifest in manifests.items()}
@@ -49,26 +49,18 @@ def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
         for facts in (variants[ships], *(found[ships] for found in groups.values())):
             facts["verdict"], facts["reason"] = SHIPS, f"{SHIPS}: {facts['reason']}"
     gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
-    _write_metrics(run.paths.reports / "metrics_edge.json", ships, variants, gates)
+    write_json(run.paths.reports / "metrics_edge.json", headline_of(variants, ships, gates))
     return run.finish(
         BenchmarkReport,
         data_sha256=data_digest(run),
         mlflow_run_id=_attach(run, manifests, groups, ships),
         device=device.name,
-        plan={**plan.described(), "load_1min_before": round(load, 2), "noisy": load > NOISY_LOAD},
+        plan=plan.described(load),
         variants=variants,
         groups=groups,
         ships=ships,
         gates=gates,
     )
-
-
-def _manifest(run: StepRun, group: str) -> dict[str, Any]:
-    path = run.paths.exports / group / "manifest.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there; run `foresense export {run.pipeline}` first")
-    content: dict[str, Any] = read_json(path)
-    return content
 
 
 def _measure(run: StepRun, device: DeviceConfig, plan: Plan, group: str, manifest: dict[str, Any]) -> dict[str, Facts]:
@@ -102,17 +94,6 @@ def _why_unfit(device: DeviceConfig, variant: str, facts: Facts) -> tuple[str, s
     if device.max_model_mib is not None and facts["size_mib"] > device.max_model_mib:
         return REJECTED, f"rejected: {facts['size_mib']:.1f} MiB, {device.name} holds {device.max_model_mib:g} MiB"
     return "", ""
-
-
-def _write_metrics(path: Path, ships: str | None, variants: Mapping[str, Facts], gates: list[Gate]) -> None:
-    """The few headline numbers that `dvc metrics` reads."""
-    headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
-    if ships is not None:
-        facts = variants[ships]
-        headline |= {name: round(facts["latency_ms"][name[-3:]], 3) for name in ("latency_ms_p50", "latency_ms_p95")}
-        headline |= {name: facts[name] for name in ("size_mib", "peak_rss_mib", "cold_start_ms", "quality_drop")}
-        headline |= {name: facts["quality"][name] for name in ("mse", "mae")}
-    write_json(path, headline)
 
 
 def _attach(

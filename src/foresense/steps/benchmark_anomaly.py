@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from foresense.bench.clips import GATES, measure_artefact
-from foresense.bench.limits import choose, judge_gates, nothing_ships, require_known
+from foresense.bench.limits import require_known
 from foresense.bench.lock import measuring
 from foresense.bench.measure import NOISY_LOAD
 from foresense.bench.pi import gates_of, run_smoke_test
-from foresense.bench.verdict import SHIPS
 from foresense.config import ConfigError, read_device
 from foresense.config.anomaly_pipeline import AnomalyBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
 from foresense.export.pi import PiPlan
-from foresense.signals import BenchmarkReport, Gate, file_sha256, read_json, tree_sha256, write_json
+from foresense.signals import BenchmarkReport, Gate, read_json, tree_sha256, write_json
 from foresense.steps.anomaly_data import ClipData, open_clip_data, spectrogram_of
+from foresense.steps.benchmarking import finish_benchmark, read_manifest, require_unchanged, ship
 from foresense.steps.export_anomaly import PI
 from foresense.steps.frame import StepRun
 from foresense.steps.window_anomaly import GROUP
@@ -41,8 +41,6 @@ def benchmark_anomaly(run: StepRun, config: AnomalyBenchmarkConfig) -> Benchmark
         FileNotFoundError: clips or artefact are absent; says which command writes them.
         WorkerError, DeviceError: a measuring process failed.
     """
-    from foresense.tracking import attach_to_model
-
     require_known(config.gates, GATES)
     device = read_device(run.layout.devices, config.device)
     if device.reach != "local":
@@ -50,15 +48,13 @@ def benchmark_anomaly(run: StepRun, config: AnomalyBenchmarkConfig) -> Benchmark
             f"benchmark.device: {device.name} is reached by {device.reach}; the step measures this machine: set "
             f"device: host, and run `foresense benchmark {run.pipeline} --device {device.name}` for the device"
         )
-    shipping = run.paths.exports / GROUP / "manifest.json"
-    if not shipping.is_file():
-        raise FileNotFoundError(f"{shipping}: not there; run `foresense export {run.pipeline}` first")
+    shipping = read_manifest(run, GROUP)
     manifests = {
         path.parent.name: read_json(path)
         for path in sorted(run.paths.exports.glob("*/manifest.json"))
         if path.parent.name != PI
     }
-    data = open_clip_data(run, spectrogram_of(manifests[GROUP]["preparation"]["spectrogram"]))
+    data = open_clip_data(run, spectrogram_of(shipping["preparation"]["spectrogram"]))
     windows_sha256 = tree_sha256(run.paths.windows)
     plan = PiPlan(config.n_warmup, config.n_timed, *config.n_threads)
     for group, manifest in manifests.items():
@@ -68,23 +64,11 @@ def benchmark_anomaly(run: StepRun, config: AnomalyBenchmarkConfig) -> Benchmark
         groups = {group: _measure(run, group, manifest, data, plan) for group, manifest in manifests.items()}
         quality = _quality(run.paths.exports / PI, groups)
         smoke = run_smoke_test(device, run.paths.exports / PI, quality)
-    variants, manifest = groups[GROUP], manifests[GROUP]
-    ships = choose(variants, config.gates, GATES)
-    if ships is not None:
-        variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
-    gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
+    ships, gates = ship(groups[GROUP], config.gates, GATES)
     gates += [_named(gate) for gate in gates_of(smoke)]
-    headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
-    headline |= {f"pi_{name}": smoke[name] for name in ("n_tests_passed", "n_gates_passed")}
-    tracked: dict[str, float] = {}
     picture = run.paths.reports / "costs.png"
     picture.unlink(missing_ok=True)  # DVC does not know it: it empties no place before the step
     if ships is not None:
-        facts = variants[ships]
-        headline |= {f"latency_ms_{name}": round(facts["latency_ms"][name], 3) for name in ("p50", "p95")}
-        headline |= {name: facts[name] for name in ("size_mib", "peak_rss_mib", "cold_start_ms", "quality_drop")}
-        headline["auc"] = facts["quality"]["auc"]
-        tracked = {f"benchmark/{name}": float(value) for name, value in headline.items() if name != "ships"}
         costs = [
             StageCost(name if group == GROUP else f"{group} {name}", one["latency_ms"]["p50"], one["latency_ms"]["p95"])
             for group, measured in groups.items()
@@ -94,18 +78,10 @@ def benchmark_anomaly(run: StepRun, config: AnomalyBenchmarkConfig) -> Benchmark
         plot_costs(picture, f"{run.pipeline}: one clip to its score, each variant; {ships} ships", costs)
     write_json(run.paths.reports / QUALITY, {"models": quality})
     write_json(run.paths.reports / SMOKE_TEST, smoke)
-    write_json(run.paths.reports / "metrics_edge.json", headline)
-    return run.finish(
-        BenchmarkReport,
-        data_sha256=manifest["data_sha256"],
-        mlflow_run_id=attach_to_model(
-            run.layout,
-            run.pipeline,
-            manifest["model_sha256"],
-            metrics=tracked,
-            artifacts=[run.paths.reports / SMOKE_TEST, *([picture] if ships is not None else [])],
-        ),
-        device=device.name,
+    return finish_benchmark(
+        run,
+        shipping,
+        device=device,
         plan={
             "n_warmup": plan.n_warmup,
             "n_timed": plan.n_timed,
@@ -113,10 +89,12 @@ def benchmark_anomaly(run: StepRun, config: AnomalyBenchmarkConfig) -> Benchmark
             "load_1min_before": round(load, 2),
             "noisy": load > NOISY_LOAD,
         },
-        variants=variants,
         groups=groups,
+        variants=groups[GROUP],
         ships=ships,
         gates=gates,
+        counts={f"pi_{name}": smoke[name] for name in ("n_tests_passed", "n_gates_passed")},
+        artifacts=[run.paths.reports / SMOKE_TEST, *([picture] if ships is not None else [])],
     )
 
 
@@ -152,13 +130,7 @@ def _named(gate: Gate) -> Gate:
 
 
 def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any], windows_sha256: str) -> None:
-    for name, expected in manifest["files"].items():
-        digest = file_sha256(artefact / name)
-        if digest != expected:
-            raise ValueError(
-                f"{artefact / name}: SHA-256 is {digest[:12]}, manifest.json says {expected[:12]}: it changed after "
-                f"its export; run `foresense export {run.pipeline}` again"
-            )
+    require_unchanged(run, artefact, manifest)
     if read_json(artefact / "evaluation.json")["windows_sha256"] != windows_sha256:
         raise ValueError(
             f"{artefact}: exported for other clips than {run.paths.windows / GROUP} holds now, so that none of them is "

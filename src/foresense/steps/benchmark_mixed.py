@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from foresense.bench.limits import choose, judge_gates, nothing_ships, require_known
+from foresense.bench.limits import require_known
 from foresense.bench.lock import measuring
-from foresense.bench.measure import NOISY_LOAD, Plan
+from foresense.bench.measure import Plan
 from foresense.bench.mixed import GATES, Asked, local_session, measure_variants
-from foresense.bench.verdict import SHIPS
-from foresense.config import ConfigError, read_device
 from foresense.config.mixed_pipeline import MixedBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
 from foresense.export.mixed_inputs import inputs_of
-from foresense.signals import BenchmarkReport, file_sha256, read_json, write_json
+from foresense.signals import BenchmarkReport, read_json
 from foresense.signals.mixed_schema import MixedSchema
 from foresense.signals.mixed_windows import MixedWindows, open_mixed_windows
+from foresense.steps.benchmarking import finish_benchmark, read_manifest, require_unchanged, ship, this_machine
 from foresense.steps.frame import StepRun
 from foresense.steps.window_mixed import GROUP
 
@@ -40,19 +39,10 @@ def benchmark_mixed(run: StepRun, config: MixedBenchmarkConfig) -> BenchmarkRepo
         FileNotFoundError: windows or artefact are absent; says which command writes them.
         WorkerError: a measuring process failed.
     """
-    from foresense.tracking import attach_to_model
-
     require_known(config.gates, GATES)
-    device = read_device(run.layout.devices, config.device)
-    if device.reach != "local":
-        raise ConfigError(
-            f"benchmark.device: {device.name} is reached by {device.reach}; a model of mixed recordings is measured on "
-            "this machine only: set device: host"
-        )
-    artefact = run.paths.exports / GROUP
-    if not (artefact / "manifest.json").is_file():
-        raise FileNotFoundError(f"{artefact / 'manifest.json'}: not there; run `foresense export {run.pipeline}` first")
-    manifest, evaluation = read_json(artefact / "manifest.json"), read_json(artefact / "evaluation.json")
+    device = this_machine(run, config.device, "a model of mixed recordings")
+    artefact, manifest = run.paths.exports / GROUP, read_manifest(run, GROUP)
+    evaluation = read_json(artefact / "evaluation.json")
     windows = open_mixed_windows(run.paths.windows / GROUP)
     _require_same(run, artefact, windows, manifest, int(evaluation["fold"]))
     plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
@@ -61,39 +51,22 @@ def benchmark_mixed(run: StepRun, config: MixedBenchmarkConfig) -> BenchmarkRepo
         scratch, load = Path(folder), os.getloadavg()[0]
         work = local_session(artefact, scratch, asked.inputs)
         variants = measure_variants(work, scratch, manifest, plan, asked, evaluation)
-    ships = choose(variants, config.gates, GATES)
-    if ships is not None:
-        variants[ships]["verdict"], variants[ships]["reason"] = SHIPS, f"{SHIPS}: {variants[ships]['reason']}"
-    gates = judge_gates(config.gates, variants[ships], GATES) if ships is not None else [nothing_ships()]
-    headline: dict[str, Any] = {"ships": ships, "n_gates_failed": sum(not gate.passed for gate in gates)}
-    tracked: dict[str, float] = {}
+    ships, gates = ship(variants, config.gates, GATES)
     picture = run.paths.reports / "costs.png"
     picture.unlink(missing_ok=True)  # DVC does not know it: it empties no place before the step
     if ships is not None:
-        facts = variants[ships]
-        headline |= {f"latency_ms_{name}": round(facts["latency_ms"][name], 3) for name in ("p50", "p95")}
-        headline |= {name: facts[name] for name in ("size_mib", "peak_rss_mib", "cold_start_ms", "quality_drop")}
-        headline |= {name: value for name, value in facts["quality"].items() if name != "n_windows"}
-        tracked = {f"benchmark/{name}": float(value) for name, value in headline.items() if name != "ships"}
-        stages = [StageCost(name, cost["p50"], cost["p95"]) for name, cost in facts["stages_ms"].items()]
+        stages = [StageCost(name, cost["p50"], cost["p95"]) for name, cost in variants[ships]["stages_ms"].items()]
         plot_costs(picture, f"{run.pipeline}: one window of {windows.length} steps to its answer, {ships}", stages)
-    write_json(run.paths.reports / "metrics_edge.json", headline)
-    return run.finish(
-        BenchmarkReport,
-        data_sha256=manifest["data_sha256"],
-        mlflow_run_id=attach_to_model(
-            run.layout,
-            run.pipeline,
-            manifest["model_sha256"],
-            metrics=tracked,
-            artifacts=[picture] if ships is not None else [],
-        ),
-        device=device.name,
-        plan={**plan.described(), "load_1min_before": round(load, 2), "noisy": load > NOISY_LOAD},
-        variants=variants,
+    return finish_benchmark(
+        run,
+        manifest,
+        device=device,
+        plan=plan.described(load),
         groups={GROUP: variants},
+        variants=variants,
         ships=ships,
         gates=gates,
+        artifacts=[picture] if ships is not None else [],
     )
 
 
@@ -114,14 +87,8 @@ def _asked(windows: MixedWindows, evaluation: dict[str, Any], n: int | None) -> 
 
 
 def _require_same(run: StepRun, artefact: Path, windows: MixedWindows, manifest: dict[str, Any], fold: int) -> None:
+    require_unchanged(run, artefact, manifest)
     found = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
-    for name, expected in manifest["files"].items():
-        digest = file_sha256(artefact / name)
-        if digest != expected:
-            raise ValueError(
-                f"{artefact / name}: SHA-256 is {digest[:12]}, manifest.json says {expected[:12]}: it changed after "
-                f"its export; run `foresense export {run.pipeline}` again"
-            )
     schema = MixedSchema.from_json(read_json(artefact / "schema.json"), str(artefact / "schema.json"))
     if manifest["data_sha256"] != found or schema != windows.schemas[fold]:
         raise ValueError(
