@@ -11,7 +11,7 @@ from foresense.export import file_name, format_of
 from foresense.export.artefact import BuiltArtefact, Origin, build_artefact, calibration_contexts
 from foresense.export.quiet import quieted
 from foresense.export.source import ExportSource
-from foresense.models import load_model, model_sha256
+from foresense.models import load_model
 from foresense.signals import (
     ExportReport,
     Layout,
@@ -20,6 +20,7 @@ from foresense.signals import (
     read_json,
     replaced_folder,
 )
+from foresense.steps.exporting import read_evaluation, require_evaluated, tracked_of
 from foresense.steps.frame import StepRun
 
 #: The variant that stands in MLflow as a model with signature and example.
@@ -79,16 +80,9 @@ def data_digest(run: StepRun) -> str:
 
 def _origin(run: StepRun, group: str, data_sha256: str) -> Origin:
     folder = run.paths.models / group
-    if not (folder / "evaluation.json").is_file():
-        raise FileNotFoundError(f"{folder / 'evaluation.json'}: not there; run `foresense train {run.pipeline}` first")
-    evaluation = read_json(folder / "evaluation.json")
-    found = model_sha256(folder)
-    if evaluation["model_sha256"] != found:
-        raise ValueError(
-            f"{folder}: evaluation.json is about weights {evaluation['model_sha256'][:12]}, model.safetensors is "
-            f"{found[:12]}; run `foresense train {run.pipeline}` again"
-        )
-    return Origin(run.pipeline, data_sha256, found, evaluation)
+    evaluation = read_evaluation(run, folder)
+    require_evaluated(run, folder, evaluation)
+    return Origin(run.pipeline, data_sha256, evaluation["model_sha256"], evaluation)
 
 
 def _build(run: StepRun, config: ExportConfig, windows_folder: Path, folder: Path, origin: Origin) -> BuiltArtefact:
@@ -108,16 +102,13 @@ def _build(run: StepRun, config: ExportConfig, windows_folder: Path, folder: Pat
 def _attach(layout: Layout, folder: Path, origin: Origin, built: BuiltArtefact) -> str:
     from foresense.tracking import attach_to_model
 
-    metrics = {
-        f"export/{variant}/{name}": float(facts[name])
-        for variant, facts in built.variants.items()
-        for name in ("size_mib", "max_abs_error")
-    }
     with tempfile.TemporaryDirectory(prefix="foresense-mlflow-") as scratch:
         artifacts = [folder / "manifest.json"]
         if MLFLOW_VARIANT in built.variants:
             artifacts.append(_mlflow_model(folder, Path(scratch)))
-        return attach_to_model(layout, origin.pipeline, origin.model_sha256, metrics=metrics, artifacts=artifacts)
+        return attach_to_model(
+            layout, origin.pipeline, origin.model_sha256, metrics=tracked_of(built), artifacts=artifacts
+        )
 
 
 def _mlflow_model(folder: Path, scratch: Path) -> Path:

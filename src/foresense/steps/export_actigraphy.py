@@ -1,6 +1,5 @@
 """Step `export` of a pipeline of minute actigraphy: every format, agreement with the network, the artefact."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,11 @@ import numpy as np
 
 from foresense.config.actigraphy_pipeline import ActigraphyExportConfig
 from foresense.config.pat import pat_size
-from foresense.export.quiet import quieted
 from foresense.export.weeks_artefact import WeeksOrigin, build_weeks_artefact
-from foresense.signals import ExportReport, file_sha256, read_json, replaced_folder, tree_sha256
+from foresense.signals import ExportReport, file_sha256, read_json, tree_sha256
 from foresense.signals.weeks import TRAIN, open_week_windows
 from foresense.steps.actigraphy_training import read_arrays
+from foresense.steps.exporting import finish_export, new_artefact, read_evaluation
 from foresense.steps.frame import StepRun
 from foresense.steps.window_actigraphy import GROUP
 from foresense.windows.minute_scaler import load_minute_scaler
@@ -30,14 +29,10 @@ def export_actigraphy(run: StepRun, config: ActigraphyExportConfig) -> ExportRep
         ExportError: not one variant could be made.
         FileNotFoundError: weeks or model are absent; says which command writes them.
     """
-    from foresense.tracking import attach_to_model
-
     windows = open_week_windows(run.paths.windows / GROUP)
     data_sha256 = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
     folder = run.paths.models / GROUP
-    if not (folder / "evaluation.json").is_file():
-        raise FileNotFoundError(f"{folder / 'evaluation.json'}: not there; run `foresense train {run.pipeline}` first")
-    evaluation = read_json(folder / "evaluation.json")
+    evaluation = read_evaluation(run, folder)
     _require_same(run, folder, evaluation)
     scaler = load_minute_scaler(folder / "scaler.safetensors")
     rows = windows.weeks_of(int(evaluation["turn"]), TRAIN)
@@ -53,42 +48,18 @@ def export_actigraphy(run: StepRun, config: ActigraphyExportConfig) -> ExportRep
         scaler=scaler,
         attribution=evaluation["attribution"],
     )
-    with (
-        tempfile.TemporaryDirectory(prefix="foresense-export-") as scratch,
-        replaced_folder(run.paths.exports) as beside,
-        quieted(),
-    ):
-        (beside / GROUP).mkdir()
+    with new_artefact(run, GROUP) as (artefact, scratch):
         built = build_weeks_artefact(
-            beside / GROUP,
+            artefact,
             pat_size(evaluation["size"]),
             read_arrays(folder / "model.safetensors"),
             weeks,
             origin,
-            Path(scratch),
+            scratch,
             variants=config.variants,
             n_golden=config.n_golden,
         )
-    run_id = attach_to_model(
-        run.layout,
-        run.pipeline,
-        evaluation["model_sha256"],
-        metrics={
-            f"export/{variant}/{name}": float(facts[name])
-            for variant, facts in built.variants.items()
-            for name in ("size_mib", "max_abs_error")
-        },
-        artifacts=[run.paths.exports / GROUP / "manifest.json"],
-    )
-    return run.finish(
-        ExportReport,
-        data_sha256=data_sha256,
-        mlflow_run_id=run_id,
-        variants={variant: {"group": GROUP, **facts} for variant, facts in built.variants.items()},
-        groups={GROUP: built.variants},
-        refused=built.refused,
-        models={GROUP: evaluation["model_sha256"]},
-    )
+    return finish_export(run, GROUP, built, data_sha256=data_sha256, weights_sha256=evaluation["model_sha256"])
 
 
 def _require_same(run: StepRun, folder: Path, evaluation: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """Step `export` of an activity pipeline: every format, agreement with the model, the artefact."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +7,11 @@ import numpy as np
 from foresense.config.activity import ActivityExportConfig
 from foresense.evaluate import hmm
 from foresense.export import format_of
-from foresense.export.quiet import quieted
 from foresense.export.wrist_artefact import WristOrigin, build_wrist_artefact
-from foresense.models import model_sha256
 from foresense.models.classifiers import load_classifier
-from foresense.signals import ExportReport, read_json, replaced_folder
+from foresense.signals import ExportReport, read_json
 from foresense.signals.labelled import LabelledWindows, open_labelled_windows
+from foresense.steps.exporting import finish_export, new_artefact, require_evaluated
 from foresense.steps.frame import StepRun
 from foresense.steps.window_activity import GROUP
 
@@ -32,8 +30,6 @@ def export_activity(run: StepRun, config: ActivityExportConfig) -> ExportReport:
         ExportError: not one variant could be made.
         FileNotFoundError: windows or models are absent; says which command writes them.
     """
-    from foresense.tracking import attach_to_model
-
     for variant in config.variants:
         format_of(variant)
     windows = open_labelled_windows(run.paths.windows / GROUP)
@@ -41,17 +37,12 @@ def export_activity(run: StepRun, config: ActivityExportConfig) -> ExportReport:
     folder = run.paths.models / GROUP
     model, classes = load_classifier(folder)
     evaluation = read_json(folder / "evaluation.json")
-    found = model_sha256(folder)
-    if evaluation["model_sha256"] != found:
-        raise ValueError(
-            f"{folder}: evaluation.json is about weights {evaluation['model_sha256'][:12]}, model.safetensors is "
-            f"{found[:12]}; run `foresense train {run.pipeline}` again"
-        )
+    require_evaluated(run, folder, evaluation)
     smoothing = folder / "hmm.json"
     origin = WristOrigin(
         pipeline=run.pipeline,
         data_sha256=data_sha256,
-        model_sha256=found,
+        model_sha256=evaluation["model_sha256"],
         evaluation=evaluation,
         classes=classes,
         channels=windows.channels,
@@ -61,42 +52,18 @@ def export_activity(run: StepRun, config: ActivityExportConfig) -> ExportReport:
         hmm_code=Path(hmm.__file__).read_bytes(),
     )
     chosen = _calibration(windows, set(evaluation["held_out"]), config.n_calibration)
-    with (
-        tempfile.TemporaryDirectory(prefix="foresense-export-") as scratch,
-        replaced_folder(run.paths.exports) as beside,
-        quieted(),
-    ):
-        (beside / GROUP).mkdir()
+    with new_artefact(run, GROUP) as (artefact, scratch):
         built = build_wrist_artefact(
-            beside / GROUP,
+            artefact,
             model,
             windows.gather(chosen).astype(np.float64),
             windows.times_ns[chosen] // 10**9,
             origin,
-            Path(scratch),
+            scratch,
             variants=config.variants,
             n_golden=config.n_golden,
         )
-    run_id = attach_to_model(
-        run.layout,
-        run.pipeline,
-        found,
-        metrics={
-            f"export/{variant}/{name}": float(facts[name])
-            for variant, facts in built.variants.items()
-            for name in ("size_mib", "max_abs_error")
-        },
-        artifacts=[run.paths.exports / GROUP / "manifest.json"],
-    )
-    return run.finish(
-        ExportReport,
-        data_sha256=data_sha256,
-        mlflow_run_id=run_id,
-        variants={variant: {"group": GROUP, **facts} for variant, facts in built.variants.items()},
-        groups={GROUP: built.variants},
-        refused=built.refused,
-        models={GROUP: found},
-    )
+    return finish_export(run, GROUP, built, data_sha256=data_sha256, weights_sha256=evaluation["model_sha256"])
 
 
 def _calibration(windows: LabelledWindows, held_out: set[str], n: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from foresense.models.anomaly import WEIGHTS, load_network
 from foresense.signals import ExportReport, file_sha256, read_json, replaced_folder, tree_sha256
 from foresense.steps.anomaly_data import ClipData, open_clip_data, spectrogram_of
 from foresense.steps.anomaly_scores import auc_of
+from foresense.steps.exporting import finish_export, read_evaluation
 from foresense.steps.frame import StepRun
 from foresense.steps.window_anomaly import GROUP
 
@@ -60,15 +61,10 @@ def export_anomaly(run: StepRun, config: AnomalyExportConfig) -> ExportReport:
         PiFolderError: no variant for a device loses little enough.
         FileNotFoundError: clips or model are absent; says which command writes them.
     """
-    from foresense.tracking import attach_to_model
-
-    shipping = run.paths.models / GROUP / "evaluation.json"
-    if not shipping.is_file():
-        raise FileNotFoundError(f"{shipping}: not there; run `foresense train {run.pipeline}` first")
+    shipping = read_evaluation(run, run.paths.models / GROUP)
     data_sha256 = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
     windows_sha256 = tree_sha256(run.paths.windows)
-    ships, content = read_json(shipping)["candidate"], read_json(shipping)["spectrogram"]
-    spectrogram = spectrogram_of(content)
+    ships, spectrogram = shipping["candidate"], spectrogram_of(shipping["spectrogram"])
     data = open_clip_data(run, spectrogram)
     groups = [GROUP, *(name for name in config.also if name != ships)]
     with replaced_folder(run.paths.exports) as beside:
@@ -88,24 +84,12 @@ def export_anomaly(run: StepRun, config: AnomalyExportConfig) -> ExportReport:
             limits=PiLimits(**config.limits.model_dump()),
         )
         seal(beside / PI)
-    built = exported[0].built
-    evaluation = exported[0].evaluation
-    run_id = attach_to_model(
-        run.layout,
-        run.pipeline,
-        evaluation["model_sha256"],
-        metrics={
-            f"export/{variant}/{name}": float(facts[name])
-            for variant, facts in built.variants.items()
-            for name in ("size_mib", "max_abs_error")
-        },
-        artifacts=[run.paths.exports / GROUP / "manifest.json"],
-    )
-    return run.finish(
-        ExportReport,
+    return finish_export(
+        run,
+        GROUP,
+        exported[0].built,
         data_sha256=data_sha256,
-        mlflow_run_id=run_id,
-        variants={variant: {"group": GROUP, **facts} for variant, facts in built.variants.items()},
+        weights_sha256=shipping["model_sha256"],
         groups={**{one.group: one.built.variants for one in exported}, PI: on_device},
         refused={
             (variant if one.group == GROUP else f"{one.group}/{variant}"): reason
@@ -128,9 +112,7 @@ def _export(
 ) -> Exported:
     """Build the artefact of one network in `<beside>/<group>`."""
     folder = run.paths.models / group
-    if not (folder / "evaluation.json").is_file():
-        raise FileNotFoundError(f"{folder / 'evaluation.json'}: not there; run `foresense train {run.pipeline}` first")
-    evaluation = read_json(folder / "evaluation.json")
+    evaluation = read_evaluation(run, folder)
     _require_same(run, folder, evaluation, made_from[1])
     network, network_config, _ = load_network(folder)
     clips = data.turns.turn(int(evaluation["turn"]))
