@@ -84,6 +84,18 @@ def test_a_missing_and_an_unlisted_file_are_found(artefact: Path) -> None:
     )
 
 
+def test_a_folder_that_nobody_listed_is_found(artefact: Path) -> None:
+    for name in ("more", "__pycache__"):
+        (artefact / name).mkdir()
+        assert only(verify_artefact(artefact)) == f"{name}: not listed in manifest.json"
+        (artefact / name).rmdir()
+
+
+def test_a_manifest_that_gives_a_file_two_digests_is_found(artefact: Path) -> None:
+    edit(artefact / "manifest.json", lambda manifest: manifest["variants"]["onnx-float32"].update(sha256="0" * 64))
+    assert only(verify_artefact(artefact)) == "onnx-float32: manifest.json gives two SHA-256 for onnx-float32.onnx"
+
+
 def test_the_scaler_of_another_machine_is_found_even_with_matching_digests(artefact: Path) -> None:
     def swap(content: dict) -> None:
         content["shift"][1] += 5.0

@@ -7,8 +7,7 @@ import numpy as np
 
 from foresense.export.clips_artefact import inputs_of
 from foresense.export.keras_format import run_file
-from foresense.export.mixed_verify import listed_files
-from foresense.export.verify import VerifyResult
+from foresense.export.verify import VerifyResult, listed_files, read_vectors
 
 WANTED = {"files", "golden", "input_shape", "preparation", "threshold", "variants"}
 NEEDED = {"README.md", "evaluation.json", "golden.npz"}
@@ -30,7 +29,7 @@ def verify_clips_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResul
     problems, broken = listed_files(folder, manifest, {*NEEDED, manifest["preparation"]["code"]})
     run: list[str] = []
     if "golden.npz" not in broken:
-        golden = _read(folder / "golden.npz")
+        golden = read_vectors(folder / "golden.npz")
         missing = sorted({"clips", "inputs", *manifest["variants"]} - set(golden))
         if missing:
             return VerifyResult(folder, len(manifest["files"]), (), (*problems, f"golden.npz has no {missing}"))
@@ -57,16 +56,11 @@ def verify_pi_folder(folder: Path, manifest: dict[str, Any]) -> VerifyResult:
     run: list[str] = []
     for name, said in of_models.items():
         if not broken & {said["file"], said["golden"]}:
-            vectors = _read(folder / said["golden"])
+            vectors = read_vectors(folder / said["golden"])
             found = _run(name, folder / said["file"], vectors["inputs"], vectors["outputs"], said["tolerance"])
             problems += found
             run += [] if found else [name]
     return VerifyResult(folder, len(manifest["files"]), tuple(run), tuple(problems))
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 def _run(name: str, file: Path, inputs: np.ndarray, expected: np.ndarray, tolerance: float) -> list[str]:

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from foresense.export.mixed_predict import InputError, open_model, read_window
-from foresense.export.quiet import quieted
-from foresense.export.verify import SEAL, VerifyResult
-from foresense.signals import file_sha256, read_json
+from foresense.export.verify import VerifyResult, against_golden, listed_files, opened, read_vectors
+from foresense.signals import read_json
 from foresense.signals.mixed_columns import SchemaError
 from foresense.signals.mixed_schema import MixedSchema
 
@@ -44,8 +43,7 @@ def verify_mixed_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResul
     problems, broken = listed_files(folder, manifest, NEEDED)
     run: tuple[str, ...] = ()
     if "golden.npz" not in broken:
-        with np.load(folder / "golden.npz", allow_pickle=False) as file:
-            golden = {name: file[name] for name in file.files}
+        golden = read_vectors(folder / "golden.npz")
         found = _shapes(golden, manifest)
         problems += found
         if not found:
@@ -54,38 +52,6 @@ def verify_mixed_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResul
             run, found = _variants(folder, manifest, golden, broken)
             problems += found
     return VerifyResult(folder, len(manifest["files"]), run, tuple(problems))
-
-
-def listed_files(folder: Path, manifest: dict[str, Any], needed: set[str]) -> tuple[list[str], set[str]]:
-    """Missing, changed and unlisted files; and the names that must not be opened any more.
-
-    Args:
-        folder: The artefact.
-        manifest: With `files` and `variants`.
-        needed: What an artefact of its kind has beside the files of its variants.
-    """
-    problems: list[str] = []
-    broken: set[str] = set()
-    for name, expected in manifest["files"].items():
-        file = folder / name
-        if Path(name).name != name or file.is_symlink() or not file.is_file():
-            problems.append(f"{name}: listed in manifest.json, not a file of this folder")
-            broken.add(name)
-        elif (found := file_sha256(file)) != expected:
-            problems.append(f"{name}: SHA-256 is {found}, manifest.json says {expected}")
-            broken.add(name)
-    listed = {*manifest["files"], "manifest.json", SEAL, "__pycache__"}
-    problems += [
-        f"{path.name}: not listed in manifest.json" for path in sorted(folder.iterdir()) if path.name not in listed
-    ]
-    of_variants = {facts["file"] for facts in manifest["variants"].values()}
-    for name in sorted((needed | of_variants) - set(manifest["files"])):
-        problems.append(f"{name}: an artefact has this file, manifest.json does not list it")
-        broken.add(name)
-    for variant, facts in manifest["variants"].items():
-        if facts["file"] in manifest["files"] and facts["sha256"] != manifest["files"][facts["file"]]:
-            problems.append(f"{variant}: manifest.json gives two SHA-256 for {facts['file']}")
-    return problems, broken
 
 
 def _shapes(golden: dict[str, np.ndarray], manifest: dict[str, Any]) -> list[str]:
@@ -119,26 +85,12 @@ def _variants(
 ) -> tuple[tuple[str, ...], list[str]]:
     problems: list[str] = []
     run = []
-    for variant, facts in manifest["variants"].items():
-        if facts["file"] in broken:
-            continue
-        try:
-            with quieted():
-                ask = open_model(folder / facts["file"])
-        except ImportError as error:
-            problems.append(f"{variant}: cannot be checked here: {error}; pip install 'foresense[edge]'")
-            continue
-        except (RuntimeError, ValueError) as error:
-            problems.append(f"{variant}: the runtime refuses the file: {str(error).splitlines()[0]}")
-            continue
+    agreement = manifest["agreement"]
+    for variant, facts, ask in opened(folder, manifest, broken, open_model, problems):
         run.append(variant)
         rows = range(manifest["golden"]["n"])
         found = np.concatenate([ask({name: golden[name][n : n + 1] for name in manifest["inputs"]}) for n in rows])
-        for name in (variant, "model"):
-            worst = float(np.abs(found - golden[name]).max()) / manifest["agreement"]["deviation"]
-            if not worst <= facts["tolerance"]:
-                problems.append(
-                    f"{variant}: differs from golden {name!r} by {worst:.3g} {manifest['agreement']['unit']}, allowed "
-                    f"{facts['tolerance']:.3g}"
-                )
+        problems += against_golden(
+            variant, found, golden, facts["tolerance"], deviation=agreement["deviation"], unit=agreement["unit"]
+        )
     return tuple(run), problems

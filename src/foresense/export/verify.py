@@ -1,8 +1,9 @@
 """Compare an artefact with its manifest, and its files with its golden vectors."""
 
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +12,11 @@ from foresense.export.quiet import quieted
 from foresense.signals import file_sha256, read_json
 
 SCHEMA_VERSION = 1
+Opened = TypeVar("Opened")
 #: SHA-256 of the manifest, as `sha256sum` writes and checks it: the one file that the manifest cannot list.
 SEAL = "manifest.json.sha256"
+WANTED = {"files", "channels", "units", "context", "horizon", "scaler", "windowing", "variants", "golden"}
+NEEDED = {"scaler.json", "windowing.json", "evaluation.json", "golden.npz", "predict.py", "README.md"}
 #: float32 rounding of a scaled sample.
 SCALING_TOLERANCE = 1e-5
 
@@ -63,11 +67,10 @@ def verify_artefact(folder: Path) -> VerifyResult:
     manifest = read_json(path)
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         return VerifyResult(folder, 0, (), (f"manifest.json: expected schema_version {SCHEMA_VERSION}",))
-    wanted = {"files", "channels", "units", "context", "horizon", "scaler", "windowing", "variants", "golden"}
-    absent = sorted(wanted - set(manifest))
+    absent = sorted(WANTED - set(manifest))
     if absent:
         return VerifyResult(folder, 0, (), (f"manifest.json: {', '.join(absent)} missing",))
-    problems, broken = _files(folder, manifest)
+    problems, broken = listed_files(folder, manifest, NEEDED, tolerated=frozenset())
     problems += _descriptions(folder, manifest, broken)
     run: tuple[str, ...] = ()
     if "golden.npz" not in broken:
@@ -76,9 +79,19 @@ def verify_artefact(folder: Path) -> VerifyResult:
     return VerifyResult(folder, len(manifest["files"]), run, tuple(problems))
 
 
-def _files(folder: Path, manifest: dict[str, Any]) -> tuple[list[str], set[str]]:
-    """Missing, changed and unlisted files; and the names that must not be opened any more."""
-    problems, broken = [], set()
+def listed_files(
+    folder: Path, manifest: dict[str, Any], needed: Set[str], *, tolerated: Set[str] = frozenset({"__pycache__"})
+) -> tuple[list[str], set[str]]:
+    """Missing, changed and unlisted files; and the names that must not be opened any more.
+
+    Args:
+        folder: The artefact.
+        manifest: With `files` and `variants`.
+        needed: What an artefact of its kind has beside the files of its variants.
+        tolerated: What may lie there unlisted: an artefact whose modules import each other leaves a cache.
+    """
+    problems: list[str] = []
+    broken: set[str] = set()
     for name, expected in manifest["files"].items():
         file = folder / name
         if Path(name).name != name or file.is_symlink() or not file.is_file():
@@ -87,19 +100,88 @@ def _files(folder: Path, manifest: dict[str, Any]) -> tuple[list[str], set[str]]
         elif (found := file_sha256(file)) != expected:
             problems.append(f"{name}: SHA-256 is {found}, manifest.json says {expected}")
             broken.add(name)
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if not path.is_dir() and name not in manifest["files"] and name not in ("manifest.json", SEAL):
-            problems.append(f"{name}: not listed in manifest.json")
-    needed = {"scaler.json", "windowing.json", "evaluation.json", "golden.npz", "predict.py", "README.md"}
-    needed |= {facts["file"] for facts in manifest["variants"].values()}
-    for name in sorted(needed - set(manifest["files"])):
+    listed = {*manifest["files"], "manifest.json", SEAL, *tolerated}
+    problems += [
+        f"{path.name}: not listed in manifest.json" for path in sorted(folder.iterdir()) if path.name not in listed
+    ]
+    of_variants = {facts["file"] for facts in manifest["variants"].values()}
+    for name in sorted((needed | of_variants) - set(manifest["files"])):
         problems.append(f"{name}: an artefact has this file, manifest.json does not list it")
         broken.add(name)
     for variant, facts in manifest["variants"].items():
         if facts["file"] in manifest["files"] and facts["sha256"] != manifest["files"][facts["file"]]:
             problems.append(f"{variant}: manifest.json gives two SHA-256 for {facts['file']}")
     return problems, broken
+
+
+def read_vectors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` by name."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def opened(
+    folder: Path,
+    manifest: dict[str, Any],
+    broken: Set[str],
+    open_file: Callable[[Path], Opened],
+    problems: list[str],
+) -> Iterator[tuple[str, dict[str, Any], Opened]]:
+    """Open the file of each variant in turn.
+
+    Args:
+        folder: The artefact.
+        manifest: With `variants`.
+        broken: Names that must not be opened.
+        open_file: From a file to what answers with it.
+        problems: Is told why a file cannot be opened.
+
+    Yields:
+        (variant, what the manifest says of it, what `open_file` gave) of each that can.
+    """
+    for variant, facts in manifest["variants"].items():
+        if facts["file"] in broken:
+            continue
+        try:
+            with quieted():
+                model = open_file(folder / facts["file"])
+        except ImportError as error:
+            problems.append(f"{variant}: cannot be checked here: {error}; pip install 'foresense[edge]'")
+        except (RuntimeError, ValueError) as error:
+            problems.append(f"{variant}: the runtime refuses the file: {str(error).splitlines()[0]}")
+        else:
+            yield variant, facts, model
+
+
+def against_golden(
+    variant: str,
+    found: np.ndarray,
+    golden: dict[str, np.ndarray],
+    tolerance: float,
+    *,
+    deviation: float = 1.0,
+    unit: str = "",
+) -> list[str]:
+    """One line for each of this variant's golden outputs and the trained model's that `found` is too far from.
+
+    Args:
+        variant: Name of it.
+        found: (n_golden, ...): what its file says here.
+        golden: Arrays of `golden.npz`.
+        tolerance: Largest absolute difference, in `unit`.
+        deviation: Of one `unit`, in the outputs' own unit.
+        unit: Of the tolerance, for the message; empty where it is the outputs'.
+    """
+    problems = []
+    for name in (variant, "model"):
+        if name not in golden or golden[name].shape != found.shape:
+            problems.append(f"{variant}: golden.npz has no outputs {name!r} of shape {found.shape}")
+            continue
+        worst = float(np.abs(found - golden[name]).max()) / deviation
+        if not worst <= tolerance:
+            far = f"{worst:.3g} {unit}".rstrip()
+            problems.append(f"{variant}: differs from golden {name!r} by {far}, allowed {tolerance:.3g}")
+    return problems
 
 
 def _descriptions(folder: Path, manifest: dict[str, Any], broken: set[str]) -> list[str]:
@@ -125,13 +207,12 @@ def _descriptions(folder: Path, manifest: dict[str, Any], broken: set[str]) -> l
 
 
 def _golden(folder: Path, manifest: dict[str, Any], broken: set[str]) -> tuple[tuple[str, ...], list[str]]:
-    with np.load(folder / "golden.npz", allow_pickle=False) as file:
-        golden = {name: file[name] for name in file.files}
+    golden = read_vectors(folder / "golden.npz")
     shape = (manifest["golden"]["n"], manifest["context"], len(manifest["channels"]))
     inputs = golden.get("inputs", np.empty(0))
     if inputs.shape != shape:
         return (), [f"golden.npz: inputs of shape {inputs.shape}, manifest.json says {shape}"]
-    problems = []
+    problems: list[str] = []
     if "scaler.json" not in broken:
         scaler = read_json(folder / "scaler.json")
         scaled = (golden["physical"] - np.asarray(scaler["shift"])) / np.asarray(scaler["scale"])
@@ -143,27 +224,8 @@ def _golden(folder: Path, manifest: dict[str, Any], broken: set[str]) -> tuple[t
             for channel in np.flatnonzero(bad)
         ]
     run = []
-    for variant, facts in manifest["variants"].items():
-        if facts["file"] in broken:
-            continue
-        try:
-            with quieted():
-                forecast = open_model(folder / facts["file"])
-        except ImportError as error:
-            problems.append(f"{variant}: cannot be checked here: {error}; pip install 'foresense[edge]'")
-            continue
-        except (RuntimeError, ValueError) as error:
-            problems.append(f"{variant}: the runtime refuses the file: {str(error).splitlines()[0]}")
-            continue
+    for variant, facts, forecast in opened(folder, manifest, broken, open_model, problems):
         run.append(variant)
         found = np.concatenate([forecast(context[None]) for context in inputs])
-        for name in (variant, "model"):
-            if name not in golden or golden[name].shape != found.shape:
-                problems.append(f"{variant}: golden.npz has no outputs {name!r} of shape {found.shape}")
-                continue
-            worst_error = float(np.abs(found - golden[name]).max())
-            if not worst_error <= facts["tolerance"]:
-                problems.append(
-                    f"{variant}: differs from golden {name!r} by {worst_error:.3g}, allowed {facts['tolerance']:.3g}"
-                )
+        problems += against_golden(variant, found, golden, facts["tolerance"])
     return tuple(run), problems

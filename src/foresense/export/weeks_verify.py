@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from foresense.export.mixed_verify import listed_files
 from foresense.export.pat_runtime import open_features
 from foresense.export.quiet import quieted
-from foresense.export.verify import VerifyResult
+from foresense.export.verify import VerifyResult, listed_files, read_vectors
 from foresense.signals import SignalError
 from foresense.windows.minute_scaler import load_minute_scaler
 
@@ -42,8 +41,7 @@ def verify_weeks_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResul
             problems.append(str(error))
     run: list[str] = []
     if "golden.npz" not in broken:
-        with np.load(folder / "golden.npz", allow_pickle=False) as file:
-            golden = {name: file[name] for name in file.files}
+        golden = read_vectors(folder / "golden.npz")
         for variant, facts in manifest["variants"].items():
             if facts["file"] in broken:
                 continue
