@@ -38,6 +38,7 @@ WRITES_REPORTS_ONLY = frozenset(
         "foresense.steps.mixed_pictures",
         "foresense.steps.mixed_report",
         "foresense.steps.people_report",
+        "foresense.steps.report_tables",
         "foresense.steps.train_pictures",
         "foresense.steps.train_report",
         "foresense.tracking",

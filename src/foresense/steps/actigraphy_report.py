@@ -1,18 +1,16 @@
 """The report of a training on weeks of minutes, its pictures, and the numbers of each picture beside it."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
-from foresense.signals import Gate, TrainReport, write_bytes, write_json
+from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.actigraphy_pictures import draw_everyone, draw_metrics, draw_roc
 from foresense.steps.actigraphy_scores import CHOOSES, CHOSEN, METRICS, NETWORK
 from foresense.steps.frame import StepRun
+from foresense.steps.report_tables import decimal, losses_of, write_csv, write_losses
 from foresense.steps.window_actigraphy import GROUP
 
 if TYPE_CHECKING:
@@ -57,13 +55,14 @@ def actigraphy_report(
         run.paths.reports / "metrics.json",
         {f"{key}_{name}": round(scores[who].metrics[name], 6) for key, who in headline.items() for name in METRICS[:3]},
     )
-    write_bytes(run.paths.reports / "loss.csv", _loss(trained).encode())
+    histories = {name: [one.fit.history for one in found] for name, found in trained.items()}
+    write_losses(run.paths.reports / "loss.csv", losses_of(histories))
     candidates = _candidates(judged, trained, rivals)
     draw_everyone(plots / "candidates.png", run.pipeline, judged)
     draw_roc(plots / "roc.png", run.pipeline, judged)
     rows = draw_metrics(plots / "metrics.png", run.pipeline, judged.windows, *clinical)
-    _write_csv(plots / "metrics.csv", rows)
-    _write_csv(plots / "candidates.csv", _rows(candidates))
+    write_csv(plots / "metrics.csv", rows)
+    write_csv(plots / "candidates.csv", _rows(candidates))
     write_json(
         plots / "difference.json",
         {
@@ -170,23 +169,13 @@ def _rows(candidates: Mapping[str, Mapping[str, Any]]) -> list[Sequence[object]]
     for name, row in candidates.items():
         values = [value for one in METRICS for value in (row["test"][one], *row["interval"][one])]
         validation = float(np.mean(row[f"validation_{CHOOSES}"]))
-        numbers = [f"{value:.6f}" for value in (validation, *values)]
-        rows.append((name, row["kind"], *numbers, row.get("n_parameters", ""), row.get("seconds", "")))
+        rows.append(
+            (
+                name,
+                row["kind"],
+                *map(decimal, (validation, *values)),
+                row.get("n_parameters", ""),
+                row.get("seconds", ""),
+            )
+        )
     return rows
-
-
-def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_bytes(path, text.getvalue().encode())
-
-
-def _loss(trained: Mapping[str, Sequence["TrainedWeeks"]]) -> str:
-    lines = ["training,epoch,train,validation"]
-    lines += [
-        f"{name}/{turn},{row['epoch']:.0f},{row['train']:.8g},{row['validation']:.8g}"
-        for name, found in trained.items()
-        for turn, one in enumerate(found)
-        for row in one.fit.history
-    ]
-    return "\n".join(lines) + "\n"

@@ -1,7 +1,5 @@
 """The report of a training of anomaly detectors, its pictures, and the numbers of each picture beside it."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +12,11 @@ from foresense.config.anomaly_pipeline import AnomalyTrainConfig
 from foresense.evaluate.anomaly import ANOMALY_METRICS
 from foresense.evaluate.class_plots import plot_confusions
 from foresense.evaluate.classification import Difference
-from foresense.signals import Gate, TrainReport, write_bytes, write_json
+from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.anomaly_pictures import draw_everyone, draw_histograms, draw_most_anomalous, draw_roc
 from foresense.steps.anomaly_scores import CHOOSES
 from foresense.steps.frame import StepRun
+from foresense.steps.report_tables import decimal, write_csv, write_losses
 from foresense.steps.window_anomaly import GROUP
 
 if TYPE_CHECKING:
@@ -64,8 +63,8 @@ def anomaly_report(
             for name in ANOMALY_METRICS
         },
     )
-    write_bytes(run.paths.reports / "loss.csv", _loss(trained).encode())
-    _write_csv(plots / "candidates.csv", _rows(judged, trained))
+    write_losses(run.paths.reports / "loss.csv", _losses(trained))
+    write_csv(plots / "candidates.csv", _rows(judged, trained))
     _draw(plots, run.pipeline, config, judged, trained)
     return run.finish(
         TrainReport,
@@ -257,10 +256,10 @@ def _rows(judged: "Judged", trained: Mapping[str, Mapping[int, "TrainedDetector"
                     split,
                     name,
                     "rival" if name in judged.rivals else "network",
-                    *map(_decimal, (judged.validation[name], *values)),
-                    "" if one.alarms_per_hour is None else _decimal(one.alarms_per_hour),
+                    *map(decimal, (judged.validation[name], *values)),
+                    decimal(one.alarms_per_hour),
                     *row.n_units,
-                    *map(_decimal, told_values),
+                    *map(decimal, told_values),
                     own[0].n_parameters if own else "",
                     round(sum(each.seconds for each in own), 1) if own else "",
                 )
@@ -294,22 +293,10 @@ def _signed(value: float) -> str:
     return f"{round(value, 3) + 0.0:+.3f}"
 
 
-def _decimal(value: object) -> str:
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
-
-
-def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_bytes(path, text.getvalue().encode())
-
-
-def _loss(trained: Mapping[str, Mapping[int, "TrainedDetector"]]) -> str:
-    lines = ["training,epoch,train,validation"]
-    lines += [
-        f"{name}/{turn},{epoch},{train:.8g},{validation:.8g}"
+def _losses(trained: Mapping[str, Mapping[int, "TrainedDetector"]]) -> list[tuple[str, int, float, float]]:
+    return [
+        (f"{name}/{turn}", epoch, train, validation)
         for name, found in trained.items()
         for turn, one in found.items()
         for epoch, (train, validation) in enumerate(one.losses)
     ]
-    return "\n".join(lines) + "\n"

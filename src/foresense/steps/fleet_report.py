@@ -19,6 +19,7 @@ from foresense.signals import Gate, TrainReport, open_windows, write_bytes, writ
 from foresense.steps.candidates import best_linear
 from foresense.steps.fleet_assets import SHARED, Forecast
 from foresense.steps.frame import StepRun
+from foresense.steps.report_tables import write_losses
 from foresense.steps.train_evaluation import GroupResult, Joined, joined
 from foresense.steps.train_pictures import draw_group
 from foresense.steps.train_report import certainty
@@ -79,7 +80,7 @@ def fleet_report(
         "n_failed": float(n_failed),
     }
     write_json(run.paths.reports / "metrics.json", headline)
-    write_bytes(run.paths.reports / "loss.csv", _loss(results).encode())
+    write_losses(run.paths.reports / "loss.csv", _losses(results))
     seconds = [outcome.seconds for outcome in outcomes.values()]
     return run.finish(
         TrainReport,
@@ -222,18 +223,18 @@ def _conclusion(
     )
 
 
-def _loss(results: Mapping[str, GroupResult]) -> str:
+def _losses(results: Mapping[str, GroupResult]) -> list[tuple[str, int, float, float]]:
     """Median over the assets, by candidate and epoch."""
     by_epoch: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for result in results.values():
         for name, fit in result.fits.items():
             for row in fit.history:
                 by_epoch.setdefault((name, round(row["epoch"])), []).append((row["train"], row["validation"]))
-    lines = ["training,epoch,train,validation"]
+    rows = []
     for (name, epoch), values in sorted(by_epoch.items()):
         train, validation = np.median(values, axis=0)
-        lines.append(f"{name},{epoch},{train:.8g},{validation:.8g}")
-    return "\n".join(lines) + "\n"
+        rows.append((name, epoch, float(train), float(validation)))
+    return rows
 
 
 def _csv(rows: Mapping[str, dict[str, Any]]) -> str:

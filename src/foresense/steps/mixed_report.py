@@ -1,7 +1,5 @@
 """The report of a training of mixed recordings, its pictures, and the numbers of each picture beside it."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foresense.config.mixed_pipeline import MixedTrainConfig
-from foresense.signals import Gate, TrainReport, write_bytes, write_json
+from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.mixed_data import MixedData, MixedFold
 from foresense.steps.mixed_pictures import draw, draw_studies
 from foresense.steps.mixed_scores import CHOOSES, CHOSEN, ERRORS, NETWORK, OF_MODEL
+from foresense.steps.report_tables import decimal, losses_of, write_csv, write_losses
 from foresense.steps.window_mixed import GROUP
 
 if TYPE_CHECKING:
@@ -67,7 +66,8 @@ def mixed_report(
             **{f"best_rival_{name}": round(judged.scores[judged.rival].metrics[name], 6) for name in shown},
         },
     )
-    write_bytes(run.paths.reports / "loss.csv", _loss(trained).encode())
+    histories = {name: [one.fit.history for one in found] for name, found in trained.items()}
+    write_losses(run.paths.reports / "loss.csv", losses_of(histories))
     candidates = _candidates(judged, trained, rivals)
     plots = run.paths.reports / "plots"
     draw(plots, run.pipeline, judged)
@@ -217,7 +217,7 @@ def _write_tables(folder: Path, judged: "Judged", candidates: Mapping[str, Mappi
             (
                 name,
                 row["kind"],
-                *map(_decimal, (validation, *values, low, high)),
+                *map(decimal, (validation, *values, low, high)),
                 row.get("n_parameters", ""),
                 row.get("seconds", ""),
             )
@@ -245,27 +245,5 @@ def _group_rows(judged: "Judged") -> list[Sequence[object]]:
             for label, row in labels.items():
                 for metric, value in row["metrics"].items():
                     low, high = row["intervals"].get(metric) or ("", "")
-                    rows.append((name, grouping, label, row["n"], metric, *map(_decimal, (value, low, high))))
+                    rows.append((name, grouping, label, row["n"], metric, *map(decimal, (value, low, high))))
     return rows
-
-
-def _decimal(value: float | str | None) -> str:
-    return f"{value:.6f}" if isinstance(value, float | int) else ""
-
-
-def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    """Write rows as text; the first one holds the names of the columns."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_bytes(path, text.getvalue().encode())
-
-
-def _loss(trained: Mapping[str, Sequence["TrainedMixed"]]) -> str:
-    lines = ["training,epoch,train,validation"]
-    lines += [
-        f"{name}/{fold},{row['epoch']:.0f},{row['train']:.8g},{row['validation']:.8g}"
-        for name, found in trained.items()
-        for fold, one in enumerate(found)
-        for row in one.fit.history
-    ]
-    return "\n".join(lines) + "\n"

@@ -1,7 +1,5 @@
 """The report of a training of people, its pictures, and the numbers of each picture beside it."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +9,11 @@ import numpy as np
 from foresense.config.activity import ActivityTrainConfig
 from foresense.evaluate.class_plots import Bars, plot_confusions, plot_scores
 from foresense.evaluate.classification import ClassRow, ClassScores
-from foresense.signals import Gate, TrainReport, write_bytes, write_json
+from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.people_data import Fold, PeopleData
 from foresense.steps.people_rivals import CHOSEN, RIVALS
+from foresense.steps.report_tables import decimal, losses_of, write_csv, write_losses
 from foresense.training import FitResult
 
 if TYPE_CHECKING:
@@ -60,7 +59,8 @@ def people_report(
             "best_rival_macro_f1": round(rival.metrics["macro_f1"], 6),
         },
     )
-    write_bytes(run.paths.reports / "loss.csv", _loss(fits).encode())
+    histories = {name: [one.history for one in found] for name, found in fits.items()}
+    write_losses(run.paths.reports / "loss.csv", losses_of(histories))
     _draw(run, data, judged)
     write_tables(run.paths.reports / "plots", judged.scores, judged.smoothed)
     step_ms = [ms for found in fits.values() for one in found for ms in one.step_ms]
@@ -195,39 +195,18 @@ def write_tables(folder: Path, scores: Mapping[str, ClassScores], smoothed: Mapp
         chosen = found[CHOSEN]
         write_json(folder / f"scores-{kind}.json", chosen.to_json())
         rows = [(name, *row) for name, row in zip(chosen.classes, chosen.confusion, strict=True)]
-        _write_csv(folder / f"confusion-{kind}.csv", [("true", *chosen.classes), *rows])
+        write_csv(folder / f"confusion-{kind}.csv", [("true", *chosen.classes), *rows])
         for predictor, one in found.items():
             by_metric += [
-                (predictor, kind, metric, *map(_decimal, (value, *one.intervals[metric])))
+                (predictor, kind, metric, *map(decimal, (value, *one.intervals[metric])))
                 for metric, value in one.metrics.items()
             ]
             by_class += [(predictor, kind, name, *_class_values(row)) for name, row in one.per_class.items()]
-    _write_csv(folder / "metrics.csv", by_metric)
-    _write_csv(folder / "f1-by-class.csv", by_class)
+    write_csv(folder / "metrics.csv", by_metric)
+    write_csv(folder / "f1-by-class.csv", by_class)
 
 
 def _class_values(row: ClassRow) -> list[object]:
     """As text; an interval that is not known is empty."""
-    interval = ("", "") if row.f1_interval is None else tuple(map(_decimal, row.f1_interval))
-    return [*map(_decimal, (row.precision, row.recall, row.f1)), *interval, row.support]
-
-
-def _decimal(value: float) -> str:
-    return f"{value:.6f}"
-
-
-def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_bytes(path, text.getvalue().encode())
-
-
-def _loss(fits: Mapping[str, Sequence[FitResult]]) -> str:
-    lines = ["training,epoch,train,validation"]
-    lines += [
-        f"{name}/{fold},{row['epoch']:.0f},{row['train']:.8g},{row['validation']:.8g}"
-        for name, found in fits.items()
-        for fold, one in enumerate(found)
-        for row in one.history
-    ]
-    return "\n".join(lines) + "\n"
+    interval = ("", "") if row.f1_interval is None else tuple(map(decimal, row.f1_interval))
+    return [*map(decimal, (row.precision, row.recall, row.f1)), *interval, row.support]

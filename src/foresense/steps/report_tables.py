@@ -1,0 +1,43 @@
+"""Tables beside reports, as text: rows of CSV, and the losses of trainings."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from foresense.signals import write_bytes
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as text; the first one holds the names of the columns."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def decimal(value: float | str | None) -> str:
+    """A number with six decimals; empty where there is none."""
+    return f"{value:.6f}" if isinstance(value, float | int) else ""
+
+
+def write_losses(path: Path, rows: Iterable[tuple[str, int, float, float]]) -> None:
+    """Write (training, epoch, loss on the training part, loss on validation) as CSV, which DVC plots."""
+    lines = ["training,epoch,train,validation"]
+    lines += [f"{name},{epoch},{train:.8g},{validation:.8g}" for name, epoch, train, validation in rows]
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def losses_of(
+    histories: Mapping[str, Iterable[Sequence[Mapping[str, float]]]],
+) -> list[tuple[str, int, float, float]]:
+    """Rows for `write_losses` of candidates that were trained turn by turn.
+
+    Args:
+        histories: Candidate -> for each turn its epochs, {epoch, train, validation}.
+    """
+    return [
+        (f"{name}/{turn}", round(row["epoch"]), row["train"], row["validation"])
+        for name, turns in histories.items()
+        for turn, history in enumerate(turns)
+        for row in history
+    ]
