@@ -1,22 +1,20 @@
 """Step `ingest`: raw samples of any source in, one checked recording per asset out."""
 
-import csv
-import io
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, fields
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from foresense.config import IngestConfig
-from foresense.signals import IngestReport, Recording, write_bytes, write_recordings
-from foresense.sources import Finding, Places, RawTable, Refusal, SourceError, load_source
+from foresense.signals import IngestReport, Recording, write_recordings
+from foresense.sources import Finding, Places, RawTable, SourceError, load_source
 from foresense.sources.checks import Gap, check_rate, gaps_of, grid_findings, in_order_once
 from foresense.sources.units import in_asked_units
 from foresense.steps.frame import StepRun
+from foresense.steps.refused import write_refused
 from foresense.windows.resample import grid_origin, resample
 
 _log = logging.getLogger(__name__)
@@ -41,7 +39,7 @@ def ingest(run: StepRun, config: IngestConfig) -> IngestReport:
         SourceError: not one asset can be used; the problems of all of them together.
     """
     found = load_source(config.source)(config, _places(run))
-    _write_refused(run.paths.reports / "refused.csv", found.refusals)
+    write_refused(run.paths.reports / "refused.csv", found.refusals)
     findings = list(found.findings)
     recordings: list[Recording] = []
     assets: dict[str, dict[str, Any]] = {}
@@ -169,15 +167,3 @@ def _day_start_ns(time_ns: int, time_zone: str) -> int:
     local = pd.Timestamp(int(time_ns), unit="ns", tz="UTC").tz_convert(time_zone)
     midnight = local.tz_localize(None).normalize().tz_localize(time_zone, ambiguous=True, nonexistent="shift_forward")
     return int(midnight.tz_convert("UTC").as_unit("ns").value)
-
-
-def _write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
-    """Write every refused row and cell; where there is none, remove what an earlier run wrote."""
-    if not refusals:
-        path.unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([field.name for field in fields(Refusal)])
-    rows.writerows(astuple(refusal) for refusal in refusals)
-    write_bytes(path, text.getvalue().encode())
