@@ -208,7 +208,8 @@ def _statistics(
 ) -> "keras.KerasTensor":
     """Of each channel: means and mean absolute deviations of blocks, extremes, roughness, extremes of rows and columns.
 
-    No squares and no roots, which have few levels left in int8.
+    No squares and no roots, which have few levels left in int8; and the lowest is the highest of the input times -1, as
+    TFLite negates in float alone.
     """
     layers, ops = keras.layers, keras.ops
     height, width, _ = shape
@@ -217,10 +218,10 @@ def _statistics(
     away = ops.abs(scaled - layers.UpSampling2D(size, name="block_means_again")(means))
     lines = [layers.AveragePooling2D(one)(scaled) for one in ((1, width), (height, 1))]
     steps = [scaled[:, 1:] - scaled[:, :-1], scaled[:, :, 1:] - scaled[:, :, :-1]]
-    highest = layers.GlobalMaxPooling2D
+    highest, mirrored = layers.GlobalMaxPooling2D, layers.Rescaling(-1.0, name="mirrored")
     parts = [layers.Flatten()(means), layers.Flatten()(layers.AveragePooling2D(size)(away))]
     parts += [layers.GlobalAveragePooling2D()(ops.abs(one)) for one in steps]
-    parts += [part for one in (scaled, *lines) for part in (highest()(one), highest()(-one))]
+    parts += [part for one in (scaled, *lines) for part in (highest()(one), highest()(mirrored(one)))]
     found = layers.Concatenate(name="statistics")(parts)
     return layers.BatchNormalization(momentum=_MOMENTUM, name="norm_statistics")(found)
 
