@@ -81,6 +81,7 @@ def test_depresjon_says_what_is_wrong(tmp_path: Path) -> None:
         (good, {"unit": "mims"}, "depresjon holds counts, params.yaml says 'mims'; set unit: counts"),
         (good, {"scores": "number,days\ncontrol_2,3\n"}, "no row for 'control_1'; every recording needs one"),
         (good, {"scores": "person,days\n"}, "expected a column 'number'"),
+        (good, {"scores": "number,days\ncontrol_1,3\ncontrol_1,4\n"}, "'control_1' stands there twice; keep one row"),
         (good, {"header": "time,date,activity"}, r"columns \['timestamp'\] missing"),
         ([row(0), row(0, 8)], {}, "one timestamp and different values"),
         ([row(0), row(1).replace(":00,", ":30,")], {}, "not a whole number of minutes after the first row"),
@@ -149,6 +150,13 @@ def test_nhanes_says_what_is_wrong(tmp_path: Path) -> None:
         nhanes(tmp_path, week().assign(paxinten=np.where(np.arange(10080) == 5, -3, 1)))
     with pytest.raises(SourceError, match=r"columns \['paxday'\] missing"):
         nhanes(tmp_path, week().drop(columns="paxday"))
+    with pytest.raises(SourceError, match=r"unidata.csv:8: paxday is 2.5, expected a whole number"):
+        nhanes(tmp_path, week().assign(paxday=np.where(np.arange(10080) == 6, 2.5, 1)))
+    with pytest.raises(SourceError, match="no row below the header"):
+        nhanes(tmp_path, week()[:0])
+    (tmp_path / "nhanes_unidata" / "unidata.csv").write_bytes(b"\xff")
+    with pytest.raises(SourceError, match=r"unidata.csv: cannot be read as CSV .*; fetch it again"):
+        read("nhanes_unidata", tmp_path)
 
 
 def test_the_people_of_nhanes_have_their_published_counts(real_data: Path) -> None:

@@ -367,3 +367,20 @@ def test_real_stays_agree_with_pandas(found: FoundMixed, real_data: Path) -> Non
             np.testing.assert_allclose(one.numeric[:, names.index(name)], theirs, rtol=1e-6)
     assert {one.column for one in found.refusals} >= {"HR", "Temp", "pH", "Height (static)"}
     assert all(after.name > before.name for before, after in pairwise(whole.recordings))
+
+
+def test_a_cell_too_many_is_not_made_up_for_by_one_too_few_elsewhere(tmp_path: Path) -> None:
+    found = own(tmp_path, "a,0,HR,80", "a,1,HR", "a,2,HR,90,1", "a,3,HR,82")
+    assert [(one.row, one.reason) for one in found.refusals] == [(3, "expected 4 cells"), (4, "expected 4 cells")]
+    np.testing.assert_array_equal(column(found, "HR"), np.float32([80, NAN, NAN, 82]))
+
+
+def test_rows_of_the_outcomes_that_nobody_asks_for_may_stand_there_twice(tmp_path: Path) -> None:
+    found = stays(tmp_path, outcomes="RecordID,In-hospital_death\n7,1\n7,0\n132540,1\n", _132540=GENERAL)
+    assert found.recordings.recordings[0].outcomes.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("outcomes", ["", "RecordID,In-hospital_death\n132540,0,1\n"])
+def test_a_table_of_outcomes_that_is_no_table_is_named(tmp_path: Path, outcomes: str) -> None:
+    with pytest.raises(SourceError, match=r"Outcomes-a\.txt: not a CSV file whose rows have the cells of its header"):
+        stays(tmp_path, outcomes=outcomes, _132540=GENERAL)

@@ -13,16 +13,15 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 from scipy.signal import resample_poly
 
 from foresense.config.anomaly import BearingsConfig
 from foresense.signals.clips import FoundRecording, join_recordings
 from foresense.sources.anomaly_sets import facts_of
 from foresense.sources.conditions import FoundConditions, digest_of
+from foresense.sources.matlab import read_matlab
 from foresense.sources.tables import Finding, Places, SourceError
 
 CLASSES = ("healthy", "ball", "inner race", "outer race")
@@ -189,19 +188,19 @@ def _bins(centre_hz: float, around_hz: float, step_hz: float) -> slice:
 
 def _record(file: Path, channel: str) -> tuple[np.ndarray, float]:
     """Samples (n,), float64, g, and turns a minute."""
-    try:
-        content: dict[str, Any] = loadmat(file)
-    except (ValueError, TypeError, OSError, NotImplementedError) as error:
-        raise SourceError(f"{file}: not a complete MATLAB v5 file ({error}); copy it again") from error
+    content = read_matlab(file.read_bytes(), where=str(file))
     names = [name for name in content if name.endswith(f"_{channel}_time")]
     speeds = [name for name in content if name.endswith("RPM")]
     if len(names) != 1 or len(speeds) != 1:
-        there = sorted(name for name in content if not name.startswith("__"))
         raise SourceError(
-            f"{file}: expected one variable X…_{channel}_time and one X…RPM, found {there}; choose another "
+            f"{file}: expected one variable X…_{channel}_time and one X…RPM, found {sorted(content)}; choose another "
             "ingest.channel, or leave the record out"
         )
-    samples = np.asarray(content[names[0]], np.float64).ravel()
-    if not np.isfinite(samples).all():
-        raise SourceError(f"{file}: sample {int(np.argmin(np.isfinite(samples)))} is not finite; leave the record out")
-    return samples, float(np.asarray(content[speeds[0]]).ravel()[0])
+    samples, speed = content[names[0]].ravel(), content[speeds[0]].ravel()
+    if not len(speed):
+        raise SourceError(f"{file}: no number in {speeds[0]}; leave the record out")
+    with np.errstate(over="ignore"):
+        is_finite = np.isfinite(samples.astype(np.float32))
+    if not is_finite.all():
+        raise SourceError(f"{file}: sample {int(np.argmin(is_finite))} is not finite; leave the record out")
+    return samples, float(speed[0])

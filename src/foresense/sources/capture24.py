@@ -16,11 +16,14 @@ from foresense.signals import file_sha256
 from foresense.signals.labelled import UNLABELLED, LabelledRecording, LabelledSet
 from foresense.sources.people import STANDARD_GRAVITY, FoundPeople, require_rate
 from foresense.sources.tables import Finding, Places, Refusal, SourceError
+from foresense.sources.text_table import read_text_table
 
 DICTIONARY = "annotation-label-dictionary.csv"
 COLUMNS = ("time", "x", "y", "z", "annotation")
 #: Samples further apart than this share of the interval are not of one stretch.
 LONGEST_STEP = 1.5
+#: Cells of the dictionary that say nothing.
+_ABSENT = ("", "NA")
 
 
 def read_capture24(config: ActivityIngestConfig, places: Places) -> FoundPeople:
@@ -69,12 +72,12 @@ def read_capture24(config: ActivityIngestConfig, places: Places) -> FoundPeople:
 def _dictionary(path: Path, name: str) -> dict[str, str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; it comes with CAPTURE-24 and says which label an annotation has")
-    table = pd.read_csv(path, dtype=str)
+    table = read_text_table(path)
     column = f"label:{name}"
     if column not in table.columns or "annotation" not in table.columns:
         known = [found.removeprefix("label:") for found in table.columns if found.startswith("label:")]
         raise SourceError(f"{path}: no column {column!r}; set ingest.labels to one of: {', '.join(known)}")
-    used = table.dropna(subset=["annotation", column])
+    used = table[~table["annotation"].isin(_ABSENT) & ~table[column].isin(_ABSENT)]
     return dict(zip(used["annotation"], used[column], strict=True))
 
 

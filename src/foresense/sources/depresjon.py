@@ -21,6 +21,7 @@ from foresense.sources.checks import in_order_once
 from foresense.sources.clock import read_clock
 from foresense.sources.tables import Finding, Places, RawTable, Refusal, SourceError
 from foresense.sources.tabular import files_sha256
+from foresense.sources.text_table import read_text_table
 
 SET = "depresjon"
 #: Labels; each is a folder, and the begin of the names of its files.
@@ -84,9 +85,12 @@ def _number(file: Path) -> str:
 def _scores(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; it comes with the set, a row for each person")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_text_table(path)
     if "number" not in table.columns:
         raise SourceError(f"{path}: expected a column 'number' with names of people, found {list(table.columns)}")
+    twice = table["number"][table["number"].duplicated()]
+    if len(twice):
+        raise SourceError(f"{path}: {twice.iloc[0]!r} stands there twice; keep one row for each person")
     return table.set_index("number")
 
 

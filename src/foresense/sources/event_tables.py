@@ -23,6 +23,7 @@ from foresense.sources.event_grid import hourly, hourly_codes, hours_since
 from foresense.sources.mixed import FoundMixed, counted
 from foresense.sources.tables import Finding, Places, Refusal, SourceError
 from foresense.sources.tabular import files_sha256
+from foresense.sources.text_table import read_text_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,8 +251,7 @@ def _outcomes(reading: _Reading, places: Places) -> tuple[np.ndarray, list[Path]
     path = places.raw / config.raw / config.outcomes_file
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; put the table of outcomes there, or correct ingest.outcomes_file")
-    table = pd.read_csv(path, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False)
-    table.columns = [str(column).strip() for column in table.columns]
+    table = read_text_table(path)
     wanted = [config.outcomes_id_column, *(one.column or one.name for one in config.outcomes)]
     missing = [column for column in wanted if column not in table.columns]
     if missing:
@@ -276,7 +276,8 @@ def _outcomes(reading: _Reading, places: Places) -> tuple[np.ndarray, list[Path]
 
 def _outcome(one: EventOutcomeConfig, table: pd.DataFrame, file: str, reading: _Reading) -> np.ndarray:
     column = one.column or one.name
-    texts = table[column].str.strip().reindex(list(reading.events.names))
+    texts = table[column].str.strip()
+    texts = texts[~texts.index.duplicated()].reindex(list(reading.events.names))  # of names that nobody asks for
     numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, copy=True)
     bad = (np.isnan(numbers) & (texts.fillna("") != "").to_numpy(bool)) | np.isinf(numbers)
     rows = {str(name): row for row, name in enumerate(table.index, start=2)}

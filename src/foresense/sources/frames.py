@@ -59,7 +59,7 @@ def read_parquet_frame(path: Path, name: str) -> pd.DataFrame:
     """
     try:
         frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file may lead its reader to anything: it is what is wrong with the file
         raise SourceError(f"{name}: not a Parquet file that can be read: {error}") from error
     if frame.index.name is not None:
         frame = frame.reset_index()

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from foresense.config.anomaly import InfraredModulesConfig
-from foresense.signals import read_json
 from foresense.signals.clips import FoundRecording, join_recordings
+from foresense.signals.json_object import read_object
 from foresense.sources.anomaly_sets import facts_of
 from foresense.sources.conditions import FoundConditions, counted_files, digest_of, refused
 from foresense.sources.tables import Finding, Places, Refusal, SourceError
@@ -78,7 +78,9 @@ def read_infrared_modules(config: InfraredModulesConfig, places: Places) -> Foun
         asset = first_with.setdefault(image.tobytes(), file.stem)
         recordings.append(FoundRecording(name, asset, conditions[name], image, {"stretch": stretches[name]}))
     if not recordings:
-        raise SourceError(f"{folder}: none of {len(files)} images can be used; the first: {refusals[0].reason}")
+        raise SourceError(
+            f"{folder}: none of {len(files)} images can be used; {refusals[0].file}: {refusals[0].reason}"
+        )
     n_twins = len(recordings) - len(first_with)
     twins = [Finding("", "duplicate", n_twins, "", "images of equal pixels, kept as one asset")] if n_twins else []
     return FoundConditions(
@@ -106,14 +108,16 @@ def _stretches(files: Sequence[Path], conditions: Mapping[str, int]) -> dict[str
 def _conditions(metadata: Path) -> dict[str, int]:
     if not metadata.is_file():
         raise FileNotFoundError(f"{metadata}: not there; run `foresense fetch` for this pipeline first")
-    content = read_json(metadata)
     try:
+        content = read_object(metadata)
         named = {one["image_filepath"]: one["anomaly_class"] for one in content.values()}
-    except (AttributeError, KeyError, TypeError) as error:
+        unknown = sorted(set(named.values()) - set(CLASSES), key=str)
+    except ValueError as error:
+        raise SourceError(str(error)) from error
+    except (KeyError, TypeError) as error:
         raise SourceError(
             f"{metadata}: expected one entry a module with image_filepath and anomaly_class ({error!r})"
         ) from error
-    unknown = sorted(set(named.values()) - set(CLASSES))
     if unknown:
         raise SourceError(f"{metadata}: classes {unknown} are not of this set (known: {', '.join(CLASSES)})")
     return {path: CLASSES.index(name) for path, name in named.items()}

@@ -39,16 +39,27 @@ def read_nhanes_unidata(config: ActigraphyIngestConfig, places: Places) -> Found
     folder = places.raw / (config.raw or SET)
     if not (folder / FILE).is_file():
         raise FileNotFoundError(f"{folder / FILE}: not there; set FORESENSE_DATA and run `foresense fetch`")
-    table = pd.read_csv(folder / FILE)
+    try:
+        table = pd.read_csv(folder / FILE, low_memory=False)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise SourceError(f"{FILE}: cannot be read as CSV ({str(error).strip()}); fetch it again") from error
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise SourceError(f"{FILE}: columns {missing} missing, found {list(table.columns)}; expected {list(COLUMNS)}")
+    if table.empty:
+        raise SourceError(f"{FILE}: no row below the header; fetch it again")
     counts = pd.to_numeric(table["paxinten"], errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(~np.isfinite(counts) | (counts < 0))
     if len(bad):
         raise SourceError(
             f"{FILE}:{bad[0] + 2}: paxinten is {table['paxinten'].iloc[bad[0]]}, expected counts of at least 0"
         )
+    for column in ("seqn", "paxday"):
+        whole = pd.to_numeric(table[column], errors="coerce") % 1 == 0
+        if not whole.all():
+            row = int(whole.argmin())
+            raise SourceError(f"{FILE}:{row + 2}: {column} is {table[column].iloc[row]}, expected a whole number")
+        table[column] = pd.to_numeric(table[column]).astype(np.int64)
     names = [int(one) for one in pd.unique(table["seqn"])[: config.first_people]]
     recordings = tuple(_recording(name, table, counts) for name in names)
     return FoundActigraphy(

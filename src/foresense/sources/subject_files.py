@@ -4,7 +4,6 @@ Each file holds `windows` (n, length, 3) float32, `labels_str` (n,) text, `first
 beside the manifest, where there is one, orders the classes.
 """
 
-import csv
 import hashlib
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from foresense.signals import file_sha256, read_json
 from foresense.signals.labelled import UNLABELLED, LabelledRecording, LabelledSet
 from foresense.sources.people import STANDARD_GRAVITY, FoundPeople
 from foresense.sources.tables import Finding, Places, Refusal, SourceError
+from foresense.sources.text_table import read_text_table
 
 ARRAYS = ("windows", "labels_str", "first_ts_epoch_ns")
 
@@ -36,12 +36,12 @@ def read_subject_files(config: ActivityIngestConfig, places: Places) -> FoundPeo
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: not there; expected columns participant, status, outfile")
-    with manifest.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    missing = {"participant", "status", "outfile"} - set(rows[0] if rows else ())
-    if missing:
+    table = read_text_table(manifest)
+    rows = table.to_dict("records")
+    missing = {"participant", "status", "outfile"} - set(table.columns)
+    if missing or not rows:
         raise SourceError(
-            f"{manifest}: columns {sorted(missing)} missing or no rows; expected participant, status, outfile"
+            f"{manifest}: columns {sorted(missing)} missing, {len(rows)} rows; expected participant, status, outfile"
         )
     names = [row["participant"] for row in rows]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -53,6 +53,10 @@ def read_subject_files(config: ActivityIngestConfig, places: Places) -> FoundPeo
         if row["status"] != "ok"
     ]
     refusals: list[Refusal] = []
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    absent = [row["outfile"] for row in rows if row["status"] == "ok" and row["outfile"] not in there]
+    if absent:
+        raise FileNotFoundError(f"{folder / absent[0][:200]}: listed in manifest.csv with status 'ok', and not there")
     opened = {row["participant"]: _opened(folder / row["outfile"]) for row in rows if row["status"] == "ok"}
     if not opened:
         raise SourceError(f"{manifest}: no participant with status 'ok' among {len(rows)}")
@@ -76,18 +80,19 @@ def read_subject_files(config: ActivityIngestConfig, places: Places) -> FoundPeo
 
 
 def _opened(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: listed in manifest.csv with status 'ok', and not there")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = {name: file[name] for name in ARRAYS}
-    except (KeyError, ValueError) as error:
+    except Exception as error:  # numpy may raise anything on a damaged file: it is what is wrong with the file
         raise SourceError(f"{path}: expected arrays {list(ARRAYS)} without Python objects: {error}") from error
     windows, labels, times = (found[name] for name in ARRAYS)
-    if windows.ndim != 3 or windows.shape[2] != 3 or not len(windows) == len(labels) == len(times):
+    is_whole = (
+        labels.shape == times.shape == windows.shape[:1] and windows.dtype.kind == "f" and times.dtype.kind in "iu"
+    )
+    if windows.ndim != 3 or windows.shape[2] != 3 or not is_whole:
         raise SourceError(
             f"{path}: expected windows (n, length, 3) and n labels and times, found {windows.shape}, {labels.shape} "
-            f"and {times.shape}"
+            f"and {times.shape}, as {windows.dtype} and {times.dtype}; write floats and whole nanoseconds"
         )
     return found
 

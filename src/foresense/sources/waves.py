@@ -1,6 +1,5 @@
 """WAV files of any width, one channel at a time."""
 
-import struct
 import warnings
 from pathlib import Path
 
@@ -33,7 +32,9 @@ def read_wave(path: Path, *, channel: int) -> tuple[np.ndarray, float]:
             warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
             warnings.filterwarnings("ignore", "Chunk .non-data. not understood", wavfile.WavFileWarning)
             rate_hz, samples = wavfile.read(path)
-    except (ValueError, EOFError, struct.error, wavfile.WavFileWarning) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # scipy may raise anything on a damaged file: it is what is wrong with the file
         raise SourceError(
             f"{path}: no complete WAV file of PCM or float samples ({error}); it may be cut off: copy it again, or "
             "convert it to 16-bit PCM"

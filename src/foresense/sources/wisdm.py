@@ -39,7 +39,7 @@ def read_wisdm(config: ActivityIngestConfig, places: Places) -> FoundPeople:
 
     Raises:
         FileNotFoundError: not fetched yet.
-        SourceError: not one usable line, or an activity that is not asked for anywhere.
+        SourceError: not text, not one usable line, or an activity that is not asked for anywhere.
     """
     folder = places.raw / (config.raw or SET)
     files = sorted(folder.glob("data_*_accel_watch.txt"))
@@ -89,7 +89,11 @@ def _read(
     labels: dict[str, list[int]] = {}
     stretches: dict[str, list[int]] = {}
     last: tuple[str, str] | None = None
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{file}: not UTF-8 text ({error}); fetch this file again") from error
+    for number, line in enumerate(lines, start=1):
         parts = line.strip().rstrip(";").split(",")
         try:
             person, code = parts[0], parts[1]
