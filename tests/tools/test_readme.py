@@ -173,6 +173,13 @@ def test_an_export_of_other_weights_than_the_trained_is_refused(tmp_path: Path) 
         presentable(change(folder, "export", models={"lathe": "bb"}), SHOWN[0])
 
 
+def test_weights_that_are_exported_to_be_compared_need_no_group(tmp_path: Path) -> None:
+    folder = change(project(tmp_path), "train", groups={"clips": {"model_sha256": "aa"}}, candidates={"parity": {}})
+    presentable(change(folder, "export", models={"clips": "aa", "parity": "bb"}), SHOWN[0])
+    with pytest.raises(NotPresentableError, match="other: weights no model in train, bb in export"):
+        presentable(change(folder, "export", models={"clips": "aa", "other": "bb"}), SHOWN[0])
+
+
 def test_a_benchmark_of_another_file_than_the_exported_is_refused(tmp_path: Path) -> None:
     folder = change(project(tmp_path), "export", groups={"lathe": {"onnx-int8": {"sha256": "aa"}}})
     refused = {"tflite-int8": {"verdict": "rejected"}}  # by the device: never opened

@@ -176,7 +176,8 @@ def _of_forecasts(train: TrainReport) -> Headline:
 
 def _difference(metric: str, found: Sequence[float]) -> str:
     value, low, high = found
-    return f"{value:+.2g} [{low:+.2g}, {high:+.2g}]: {certainty_of(metric, found)}"
+    value, low, high = (round(one, 9) + 0.0 for one in (value, low, high))  # no rounding error, no minus before a zero
+    return f"{value:+.2g} [{low:+.2g}, {high:+.2g}]: {certainty_of(metric, (value, low, high))}"
 
 
 def metric_name(name: str) -> str:
