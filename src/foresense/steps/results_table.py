@@ -175,8 +175,7 @@ def _of_forecasts(train: TrainReport) -> Headline:
 
 
 def _difference(metric: str, found: Sequence[float]) -> str:
-    value, low, high = found
-    value, low, high = (round(one, 9) + 0.0 for one in (value, low, high))  # no rounding error, no minus before a zero
+    value, low, high = (round(one, 9) + 0.0 for one in found)  # no rounding error, no minus before a zero
     return f"{value:+.2g} [{low:+.2g}, {high:+.2g}]: {certainty_of(metric, (value, low, high))}"
 
 
