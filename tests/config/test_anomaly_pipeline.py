@@ -42,6 +42,11 @@ def test_only_one_probability_of_an_anomaly_ships() -> None:
         images(export={"also": ["gone", "conditions"]})
     with pytest.raises(ValidationError, match=r"export\.pi_variants: expected names of export\.variants"):
         images(export={"variants": ["onnx-float32"], "pi_variants": ["onnx-float32"]})
+    own = {"variants": ["tflite-int8"], "pi_variants": ["tflite-int8"]}
+    with pytest.raises(ValidationError, match=r"export\.pi_variants: expected names of export\.variants"):
+        images(export=own | {"pi_first": {"small": "tflite-float16"}})
+    with pytest.raises(ValidationError, match=r"export\.pi_first: no candidate smal \(known: small, parity"):
+        images(export=own | {"pi_first": {"smal": "tflite-int8"}})
 
 
 @pytest.mark.parametrize("config", [images(), vibration()])

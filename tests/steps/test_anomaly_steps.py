@@ -186,6 +186,10 @@ def test_a_device_gets_the_first_variant_that_loses_little_enough(finished, monk
     assert (chosen["variant"], chosen["validation_auc"]) == ("tflite-float32", 1.0)
     lost = f"AUC {evaluation['validation']['auc']:.4f} lower, at most 0.2"
     assert chosen["rejected"] == {"tflite-dynamic": "could not be made", "tflite-int8": lost}
+    monkeypatch.setattr(export_anomaly, "run_file", lambda file, inputs: right)
+    assert export_anomaly.for_device(folder, one, data, config)["variant"] == "tflite-int8"
+    first = config.model_copy(update={"pi_first": {"small": "tflite-float32"}})
+    assert export_anomaly.for_device(folder, one, data, first)["variant"] == "tflite-float32"
     monkeypatch.setattr(export_anomaly, "run_file", lambda file, inputs: wrong)
     with pytest.raises(PiFolderError, match=r"clips: no variant for a device: .*tflite-float32: AUC .* lower, at most"):
         export_anomaly.for_device(folder, one, data, config)

@@ -115,6 +115,7 @@ class AnomalyExportConfig(Section):
     pi_variants: tuple[str, ...] = Field(  # the first that loses no more than `limits.quality_drop` on validation
         default=("tflite-int8", "tflite-float32"), min_length=1
     )
+    pi_first: dict[str, str] = Field(default_factory=dict)  # candidate -> the variant that is tried before those for it
     max_size_mib: PositiveFloat = 50.0  # of each file on a device
     limits: PiLimitsConfig = PiLimitsConfig()
 
@@ -157,9 +158,15 @@ class AnomalyConfig(Section):
             problems.append(
                 f"export.also: {', '.join([*unknown, *unable])} is no candidate with one probability of an anomaly"
             )
-        missing = [name for name in self.export.pi_variants if name not in self.export.variants]
-        if missing or any(not name.startswith("tflite-") for name in self.export.pi_variants):
+        on_devices = (*self.export.pi_variants, *self.export.pi_first.values())
+        missing = [name for name in on_devices if name not in self.export.variants]
+        if missing or any(not name.startswith("tflite-") for name in on_devices):
             problems.append("export.pi_variants: expected names of export.variants that begin with tflite-")
+        strangers = [name for name in self.export.pi_first if name not in self.train.candidates]
+        if strangers:
+            problems.append(
+                f"export.pi_first: no candidate {', '.join(strangers)} (known: {', '.join(self.train.candidates)})"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -180,6 +180,7 @@ def _shrink_anomaly(config: AnomalyConfig) -> AnomalyConfig:
     sections["export"] |= {
         "variants": ("tflite-float32", "tflite-int8"),
         "pi_variants": ("tflite-int8", "tflite-float32"),
+        "pi_first": {},
         "n_calibration": 20,
         "n_golden": 2,
     }

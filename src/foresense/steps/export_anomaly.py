@@ -136,7 +136,7 @@ def _export(
 
 
 def for_device(beside: Path, one: Exported, data: ClipData, config: AnomalyExportConfig) -> dict[str, Any]:
-    """The first of `pi_variants` that loses little enough on the clips that choose.
+    """The first of `pi_variants` that loses little enough on the clips that choose, `pi_first` of its candidate before.
 
     Returns:
         {variant, size_mib, validation_auc, validation_drop, rejected}; the last is variant -> why not.
@@ -147,7 +147,8 @@ def for_device(beside: Path, one: Exported, data: ClipData, config: AnomalyExpor
     numbers = data.turns.turn(int(one.evaluation["turn"])).of("validation")
     inputs, labels = data.inputs(one.config, numbers), data.labels[numbers]
     reference, rejected = float(one.evaluation["validation"]["auc"]), {}
-    for variant in config.pi_variants:
+    first = config.pi_first.get(one.evaluation["candidate"])
+    for variant in dict.fromkeys([*([first] if first else []), *config.pi_variants]):
         if variant not in one.built.variants:
             rejected[variant] = "could not be made"
             continue
