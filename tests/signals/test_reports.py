@@ -76,3 +76,23 @@ def test_a_mutant_a_fifth_over_its_limit_fails_by_a_fifth(target):
 def test_a_gate_has_exactly_one_bound(bounds):
     with pytest.raises(ValueError, match="gate 'mse': give exactly one of at_most and at_least"):
         Gate.judge("mse", 0.5, "1", **bounds)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda whole: whole[: len(whole) // 2], r"window\.json: not valid JSON .*; the file was cut off"),
+        (lambda _: b"[]", r"window\.json: expected a JSON object, found list"),
+        (
+            lambda whole: whole.replace(b'"seed"', b'"seat"'),
+            r"window\.json: not a report of this step: seed missing or",
+        ),
+        (lambda whole: b"\xff" + whole, r"window\.json: not UTF-8 text"),
+        (lambda _: b"[" * 100_000, r"window\.json: nested too deeply"),
+    ],
+)
+def test_a_report_that_was_damaged_is_named(tmp_path, report, damage, message):
+    path = write_report(tmp_path, report)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        read_report(tmp_path, type(report))

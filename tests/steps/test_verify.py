@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from foresense.export.verify import SEAL
 from foresense.signals import file_sha256
 from foresense.steps.verify import verify
+from tests.fuzz.our_files import artefact
 
 
 def write_manifest(folder: Path, text: str) -> None:
@@ -40,3 +42,39 @@ def test_a_manifest_that_was_cut_off_is_an_error_that_names_it(tmp_path: Path) -
 def test_no_artefact_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no manifest\.json in it .*run `foresense export <pipeline>` first"):
         verify(tmp_path / "absent")
+
+
+def laid_out(folder: Path, **changes: object) -> Path:
+    """The artefact that is made by hand, with other facts in its manifest, sealed."""
+    for name, content in artefact().items():
+        (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_manifest(folder, json.dumps(manifest | changes))
+    return folder
+
+
+def test_versions_of_libraries_are_a_record_and_golden_vectors_decide(tmp_path: Path) -> None:
+    result = verify(laid_out(tmp_path, versions={"onnxruntime": "0.0.1", "onnx": "99"}))
+    assert (result.problems, result.variants) == ((), ("onnx-float32",))
+
+
+def test_a_file_that_this_runtime_is_too_old_for_is_said(tmp_path: Path) -> None:
+    """An ONNX file says in its first field which version of the format it has."""
+    laid_out(tmp_path)
+    content = (tmp_path / "onnx-float32.onnx").read_bytes()
+    assert content[:2] == b"\x08\x09"
+    (tmp_path / "onnx-float32.onnx").write_bytes(b"\x08\x7f" + content[2:])
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    digest = file_sha256(tmp_path / "onnx-float32.onnx")
+    manifest["files"]["onnx-float32.onnx"] = manifest["variants"]["onnx-float32"]["sha256"] = digest
+    write_manifest(tmp_path, json.dumps(manifest))
+    (problem,) = verify(tmp_path).problems
+    assert problem.startswith("onnx-float32: the runtime refuses the file: ")
+    assert "IR version" in problem
+
+
+@pytest.mark.parametrize("kind", ["forecast", "activity", "mixed", "weeks", "clips", "pi"])
+def test_a_manifest_of_another_release_is_a_difference_and_never_a_crash(kind: str, tmp_path: Path) -> None:
+    result = verify(laid_out(tmp_path, kind=kind, variants=[], models=[], golden=None, preparation=None))
+    assert not result.passed
+    assert all(problem.startswith("manifest.json: ") for problem in result.problems)

@@ -111,9 +111,14 @@ def read_stages(params: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         ConfigError: a step or a pipeline there is unknown; every problem on a line of its own.
     """
-    content = read_yaml(params)
+    content = _content_of(params)
     stages = content.get("stages") or {}
     known = list(_pipeline_sections(params))
+    named = stages.values() if isinstance(stages, dict) else [None]
+    if not all(isinstance(names, list | dict) for names in named):
+        raise ConfigError(
+            f"{params}: stages: expected a list or a mapping of pipelines for each step, found {stages!r}"
+        )
     problems = [f"stages.{step}: no such step (known: {', '.join(STEPS)})" for step in stages if step not in STEPS]
     problems += [
         f"stages.{step}: no pipeline {name!r} (known: {', '.join(known)})"
@@ -142,8 +147,15 @@ def _validated(name: str, section: Any) -> AnyPipeline | list[str]:
         return [f"pipelines.{name}.{line}" for line in problems_of(error, KINDS[kind])]
 
 
+def _content_of(params: Path) -> dict[str, Any]:
+    try:
+        return read_yaml(params)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{params}: not YAML in UTF-8 that can be read: {error}") from error
+
+
 def _pipeline_sections(params: Path) -> dict[str, Any]:
-    content = read_yaml(params)
+    content = _content_of(params)
     unknown = sorted(set(content) - {"pipelines", "stages"})
     if unknown:
         raise ConfigError(f"{params}: unknown section(s) {unknown}; the file has 'stages' and 'pipelines'")

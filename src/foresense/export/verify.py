@@ -147,8 +147,9 @@ def opened(
                 model = open_file(folder / facts["file"])
         except ImportError as error:
             problems.append(f"{variant}: cannot be checked here: {error}; pip install 'foresense[edge]'")
-        except (RuntimeError, ValueError) as error:
-            problems.append(f"{variant}: the runtime refuses the file: {str(error).splitlines()[0]}")
+        except Exception as error:  # a runtime may raise anything: it is what is wrong with the file
+            told = (str(error).splitlines() or [type(error).__name__])[0]
+            problems.append(f"{variant}: the runtime refuses the file: {told}")
         else:
             yield variant, facts, model
 

@@ -1,10 +1,13 @@
 """The folder of a version: all that its model needs, held together by a manifest with the digest of every file."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from foresense.signals import file_sha256, read_json, write_json
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
+
+from foresense.signals import file_sha256, write_json
+from foresense.signals.json_object import read_object
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -37,7 +40,7 @@ class VersionError(ValueError):
     """A version's folder is not what its manifest says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Manifest:
     """What a version is.
 
@@ -116,6 +119,7 @@ def verify_version(folder: Path) -> Manifest:
     Raises:
         FileNotFoundError: there is no manifest.
         VersionError: a file is altered, missing, or not in the manifest; says which.
+        ValueError: the manifest is no JSON object.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -136,15 +140,16 @@ def verify_version(folder: Path) -> Manifest:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    content: dict[str, Any] = read_json(path)
+    content = read_object(path)
     if content.get("schema_version") != SCHEMA_VERSION:
         raise VersionError(
             f"{path}: shape version {content.get('schema_version')!r}, this program reads {SCHEMA_VERSION}; train again"
         )
     try:
         manifest = Manifest(**content)
-    except TypeError as error:
-        raise VersionError(f"{path}: not the manifest of a version ({error}); train again") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise VersionError(f"{path}: not the manifest of a version ({wrong}); train again") from error
     if manifest.kind not in PARTS_OF:
         raise VersionError(
             f"{path}: a version of the kind {manifest.kind!r}, this program knows {', '.join(PARTS_OF)}; update it"

@@ -174,7 +174,7 @@ def fetch_weights(name: str, origin: str | Path, folder: Path, lock: Path) -> Pa
     found = sha256(content).hexdigest()
     where = f"{release.file} from {origin}"
     _compare(release, pins, found, len(content), where)
-    _read(BytesIO(content), pat_size(release.size), where)
+    _require_readable(content, release, where)
     path = folder / release.file
     write_bytes(path, content)
     if release.file not in pins:
@@ -248,6 +248,16 @@ def _state(release: Release, folder: Path, lock: Path, pins: dict[str, Pin]) -> 
     except (WeightsError, PatWeightsError) as error:
         return State(release, "refused", is_pinned, str(error))
     return State(release, "verified", is_pinned)
+
+
+def _require_readable(content: bytes, release: Release, where: str) -> None:
+    """Read bytes that nobody has pinned yet, and let nothing out but errors that name them."""
+    try:
+        _read(BytesIO(content), pat_size(release.size), where)
+    except (WeightsError, PatWeightsError, ImportError):
+        raise
+    except Exception as error:  # h5py may raise anything on a damaged file: it is what is wrong with the file
+        raise WeightsError(f"{where}: not a whole HDF5 file ({error}); damaged, or not a weights file") from error
 
 
 def _compare(release: Release, pins: dict[str, Pin], found: str, n_bytes: int, where: str) -> None:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from foresense.signals.files import read_json, write_json
+from foresense.signals.files import write_json
 from foresense.signals.gate import Gate
+from foresense.signals.json_object import read_object
 
 SCHEMA_VERSION = 1
 
@@ -145,15 +146,19 @@ def read_report(folder: Path, kind: type[ReportT]) -> ReportT:
 
     Raises:
         FileNotFoundError: the step has not finished; says which command runs it.
-        ValueError: written by another version of the shape; says which.
+        ValueError: damaged, or written by another version of the shape; says which.
     """
     path = folder / f"{kind.step_name}.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; run `foresense {kind.step_name} {folder.name}` first")
-    content = read_json(path)
+    content = read_object(path)
     if content.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(
             f"{path}: report shape version {content.get('schema_version')!r}, this program reads {SCHEMA_VERSION}; "
             "run the step again"
         )
-    return kind.model_validate(content)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        wrong = ", ".join(".".join(map(str, found["loc"])) for found in error.errors(include_url=False))
+        raise ValueError(f"{path}: not a report of this step: {wrong} missing or wrong; run the step again") from error

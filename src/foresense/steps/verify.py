@@ -1,8 +1,10 @@
 """Verify: is an artefact still what left the pipeline?"""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from foresense.export.clips_verify import verify_clips_artefact, verify_pi_folder
 from foresense.export.mixed_verify import verify_mixed_artefact
@@ -10,7 +12,17 @@ from foresense.export.verify import SEAL, VerifyResult, verify_artefact
 from foresense.export.weeks_verify import verify_weeks_artefact
 from foresense.export.wrist_verify import verify_wrist_artefact
 from foresense.registry import ARTEFACT, VersionError, verify_version
-from foresense.signals import file_sha256, read_json
+from foresense.signals import file_sha256
+from foresense.signals.json_object import read_object
+
+#: What the artefact is about -> how it is checked; anything else is taken for a forecast.
+_KINDS: dict[str, Callable[[Path, dict[str, Any]], VerifyResult]] = {
+    "activity": verify_wrist_artefact,
+    "clips": verify_clips_artefact,
+    "mixed": verify_mixed_artefact,
+    "pi": verify_pi_folder,
+    "weeks": verify_weeks_artefact,
+}
 
 
 def verify(artefact: Path) -> VerifyResult:
@@ -25,7 +37,7 @@ def verify(artefact: Path) -> VerifyResult:
 
     Raises:
         FileNotFoundError: no artefact there.
-        ValueError: a manifest is not JSON.
+        ValueError: a manifest is not JSON, or no object.
     """
     if not (artefact / "manifest.json").is_file():
         return _verify_below(artefact)
@@ -34,8 +46,7 @@ def verify(artefact: Path) -> VerifyResult:
 
 def _is_version(folder: Path) -> bool:
     """An artefact has a seal; the manifest of a version names its asset, and the registry has its digest."""
-    manifest = None if (folder / SEAL).is_file() else read_json(folder / "manifest.json")
-    return isinstance(manifest, dict) and "asset" in manifest
+    return not (folder / SEAL).is_file() and "asset" in read_object(folder / "manifest.json")
 
 
 def _verify_version(folder: Path) -> VerifyResult:
@@ -75,17 +86,13 @@ def _verify_below(artefact: Path) -> VerifyResult:
 def _verify_one(folder: Path) -> VerifyResult:
     """By what the artefact is about; one whose seal is broken is not looked into."""
     path, seal = folder / "manifest.json", folder / SEAL
-    if seal.is_file() and seal.read_text() == f"{file_sha256(path)}  manifest.json\n":
-        manifest = read_json(path)
-        kind = manifest.get("kind") if isinstance(manifest, dict) else None
-        if kind == "activity":
-            return verify_wrist_artefact(folder, manifest)
-        if kind == "mixed":
-            return verify_mixed_artefact(folder, manifest)
-        if kind == "weeks":
-            return verify_weeks_artefact(folder, manifest)
-        if kind == "clips":
-            return verify_clips_artefact(folder, manifest)
-        if kind == "pi":
-            return verify_pi_folder(folder, manifest)
-    return verify_artefact(folder)
+    is_sealed = seal.is_file() and seal.read_bytes() == f"{file_sha256(path)}  manifest.json\n".encode()
+    manifest = read_object(path) if is_sealed else {}
+    check = _KINDS.get(str(manifest.get("kind")))
+    try:
+        return verify_artefact(folder) if check is None else check(folder, manifest)
+    except (OSError, ImportError):
+        raise
+    except Exception as error:  # a manifest of another release, or sealed again by hand, may lead to anything
+        told = f"{type(error).__name__}: {(str(error).splitlines() or ['no text'])[0]}"
+        return VerifyResult(folder, 0, (), (f"manifest.json: of a shape that this program cannot follow ({told})",))
