@@ -71,7 +71,16 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next_one_of_its_checkout
 
 
 @pytest.mark.slow
-def test_two_processes_may_open_a_new_store_at_once(layout: Layout) -> None:
+def test_two_processes_may_open_a_new_store_at_once_also_after_one_was_killed_making_it(layout: Layout) -> None:
+    dies = (
+        "import os, sys; from pathlib import Path; from sqlalchemy import Engine, event\n"
+        "from foresense.signals import Layout; from foresense.tracking import open_client\n"
+        "root = Path(sys.argv[1])\n"
+        "def die(*said): 'CREATE TABLE datasets' in said[2] and os.kill(os.getpid(), 9)\n"
+        "event.listen(Engine, 'after_cursor_execute', die); open_client(Layout(root, root))"
+    )
+    died = subprocess.run([sys.executable, "-c", dies, str(layout.root)], capture_output=True, check=False)
+    assert died.returncode == -9, died.stderr
     code = (
         "import sys; from pathlib import Path; from foresense.signals import Layout; from foresense.tracking import *\n"
         "root = Path(sys.argv[1])\n"

@@ -217,4 +217,16 @@ def _one_at_a_time(layout: Layout) -> Iterator[tuple[MlflowClient, bool]]:
     layout.tracking.mkdir(parents=True, exist_ok=True)
     with (layout.tracking / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        store = layout.tracking / "mlflow.db"
+        if uri == f"sqlite:///{store}" and not store.exists():
+            _make_store(store)
         yield MlflowClient(uri), True
+
+
+def _make_store(store: Path) -> None:
+    """A new store under another name, then renamed: one that is killed between two of its tables never opens again."""
+    beside = store.with_name("mlflow.new.db")
+    for left in (beside, beside.with_name(f"{beside.name}-journal")):
+        left.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{beside}").search_experiments(max_results=1)
+    os.replace(beside, store)
