@@ -1,5 +1,6 @@
 """The command line: the door that dvc.yaml, flows and people use. Each command imports only what it needs."""
 
+import errno
 import logging
 import os
 import sys
@@ -33,6 +34,15 @@ QUIET = {
 }
 #: What a user can cause and repair: told in one message. Anything else is a defect, and shows where it happened.
 EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
+
+_FULL = "\nThe disk is full: nothing half-written took the place of anything; make room and give the command again."
+#: What the system's own words leave open.
+ADVICE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "\nThat folder can only be read: work in a checkout of your own, or mount it for writing.",
+    errno.EACCES: "\nYou may not write or read there: look at its owner and mode, or work in a checkout of your own.",
+}
 
 #: Loggers that warn at import of what no user can mend: CUDA files and enums of torchao, migrations.
 NOISY = ("torchao", "torch.utils._pytree", "alembic", "mlflow.store.db.utils")
@@ -267,7 +277,8 @@ def main() -> None:
         if os.environ.get("FORESENSE_DEBUG"):
             traceback.print_exc()
         else:
-            typer.echo(f"foresense: {error}", err=True)
+            advice = ADVICE.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+            typer.echo(f"foresense: {error}{advice}", err=True)
         sys.exit(1)
 
 

@@ -68,6 +68,21 @@ def test_changed_code_of_a_step_runs_that_step_and_equal_outputs_stop_the_rest(p
     assert project.started() == ["window@plant"]
 
 
+def test_what_was_damaged_between_two_runs_is_made_anew(project) -> None:
+    project.dvc("repro", "window@plant")
+    names = ("data/recordings/plant/content", "data/windows/plant/content", "reports/plant/window.json")
+    whole = {name: (project.root / name).read_bytes() for name in names}
+    for name, content in whole.items():
+        (project.root / name).chmod(0o644)
+        (project.root / name).write_bytes(content[:-1])
+    project.forget()
+    project.dvc("repro", "window@plant")
+    assert project.started() == ["ingest@plant", "window@plant"]
+    for name in names[:2]:
+        assert (project.root / name).read_bytes() == whole[name]
+    assert json.loads((project.root / names[2]).read_text())["step"] == "window"
+
+
 @pytest.mark.long
 def test_an_experiment_with_another_rate_reads_it_as_a_number(project) -> None:
     project.dvc("repro", "benchmark@oil")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from foresense.signals import write_bytes
 from foresense.sources import SourceError
 from foresense.sources.sets import SETS, RawFile, RawSet
 from foresense.steps import fetch as steps_fetch
@@ -114,3 +115,27 @@ def test_the_real_set_is_the_declared_one(real_data, tmp_path, monkeypatch):
     result = fetch("ett", tmp_path)
     assert result.files == ("ETTh1.csv",)
     assert (tmp_path / "ett" / "ETTh1.csv").stat().st_size == SETS["ett"].files[0].n_bytes
+
+
+def test_a_set_that_was_being_written_when_its_process_died_is_not_there(local, tmp_path, monkeypatch):
+    """Half a set would be read as a whole one: `foresense run` fetches where there is no folder."""
+
+    def dies(path, content):
+        if any((tmp_path / "raw").rglob("a.csv")):
+            raise KeyboardInterrupt
+        write_bytes(path, content)
+
+    contents = {"a.csv": b"1\n", "b.csv": b"2\n"}
+    folder = tmp_path / "local" / "two"
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    files = tuple(RawFile(name, hashlib.sha256(c).hexdigest(), len(c), "https://x/") for name, c in contents.items())
+    wanted = replace(next(iter(SETS.values())), name="two", files=files)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps_fetch, "write_bytes", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fetch_set(wanted, tmp_path / "raw", local=str(tmp_path / "local"))
+    assert not (tmp_path / "raw" / "two").exists()
+    fetch_set(wanted, tmp_path / "raw", local=str(tmp_path / "local"))
+    assert sorted(path.name for path in (tmp_path / "raw" / "two").iterdir()) == ["a.csv", "b.csv"]

@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-from foresense.signals import file_sha256, write_bytes
+from foresense.signals import file_sha256, replaced_folder, write_bytes
 from foresense.sources.known_sets import any_known_set
 from foresense.sources.sets import RawFile, RawSet
 from foresense.sources.tables import SourceError
@@ -64,7 +65,7 @@ def fetch(set_name: str, raw: Path) -> FetchResult:
 
 
 def fetch_set(wanted: RawSet, raw: Path, *, local: str | None) -> FetchResult:
-    """Bring the files of `wanted` into `<raw>/<set>/`.
+    """Bring the files of `wanted` into `<raw>/<set>/`; a new folder has all of them from its first moment on.
 
     Args:
         wanted: Names, digests and addresses.
@@ -82,8 +83,9 @@ def fetch_set(wanted: RawSet, raw: Path, *, local: str | None) -> FetchResult:
     else:
         origin = local or "public address"
         contents = [_content(wanted, file, local) for file in wanted.files]
-        for file, content in zip(wanted.files, contents, strict=True):
-            write_bytes(folder / file.name, content)
+        with nullcontext(folder) if folder.is_dir() else replaced_folder(folder) as into:
+            for file, content in zip(wanted.files, contents, strict=True):
+                write_bytes(into / file.name, content)
     names = tuple(file.name for file in wanted.files)
     return FetchResult(wanted.name, folder, names, origin, wanted.source, wanted.licence)
 

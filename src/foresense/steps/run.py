@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ from foresense.config import (
 from foresense.config.smoke import shrink
 from foresense.signals import Layout, Report
 from foresense.steps.frame import Profile, StepRun
+from foresense.steps.leftovers import clear_leftovers
 from foresense.steps.process import only_one
 
 #: The function of each step, imported when the step runs. It receives the section of its own name, and no other.
@@ -40,6 +42,7 @@ def run_step(run: StepRun, config: AnyPipeline) -> Report:
     Raises:
         ConfigError: unknown step, or one that this kind of pipeline does not have.
         StepBusyError: another process runs the same step of the same pipeline.
+        RuntimeError: a file of weights is damaged.
     """
     known = steps_with_section(config)
     if run.step not in known:
@@ -57,8 +60,31 @@ def run_step(run: StepRun, config: AnyPipeline) -> Report:
     else:
         section = getattr(config, run.step)
     with only_one(run.layout.cache, run.step, run.pipeline):
-        report: Report = getattr(import_module(module), function)(run, section)
+        clear_leftovers(run.paths, run.step)
+        with damaged_weights_said(run):
+            report: Report = getattr(import_module(module), function)(run, section)
     return report
+
+
+@contextmanager
+def damaged_weights_said(run: StepRun) -> Iterator[None]:
+    """Say which files can be meant where a file of weights cannot be read; its reader names none.
+
+    Raises:
+        RuntimeError: in place of the reader's own error.
+    """
+    try:
+        yield
+    except Exception as error:
+        from safetensors import SafetensorError
+
+        if not isinstance(error, SafetensorError):
+            raise
+        raise RuntimeError(
+            f"{run.step}@{run.pipeline}: a file of weights is damaged ({error}): a checkpoint in "
+            f"{run.paths.checkpoints} or a model in {run.paths.models}; remove the checkpoints, and "
+            f"`foresense run {run.pipeline}` makes both anew"
+        ) from error
 
 
 def function_of(step: str, config: AnyPipeline) -> str:
@@ -97,14 +123,18 @@ def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
 
     Yields:
         The report of each step when it ends.
+
+    Raises:
+        StepBusyError: another process runs the same; its folder is left alone.
     """
     config = shrink(read_any(project / "params.yaml", pipeline))
-    fetch_raw(project, config)
-    scratch = project / "runs" / f"smoke-{pipeline}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    layout = Layout(root=scratch, project=project)
-    for step in steps_with_section(config):
-        yield run_step(StepRun(step=step, pipeline=pipeline, layout=layout, profile="smoke"), config)
+    with only_one(Layout(root=project, project=project).cache, "smoke", pipeline):
+        fetch_raw(project, config)
+        scratch = project / "runs" / f"smoke-{pipeline}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        layout = Layout(root=scratch, project=project)
+        for step in steps_with_section(config):
+            yield run_step(StepRun(step=step, pipeline=pipeline, layout=layout, profile="smoke"), config)
 
 
 def run_full(project: Path, pipeline: str, echo: Callable[[str], None], *, assets: Sequence[str] = ()) -> None:
