@@ -1,4 +1,4 @@
-"""Whatever a file holds, its parser reads it or refuses it by name, in its own words, and loses nothing in silence."""
+"""Whatever a file holds, its parser reads it or refuses it by name, in its own words; cut off, it is no whole file."""
 
 from collections.abc import Callable
 from pathlib import Path
