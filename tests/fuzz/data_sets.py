@@ -11,14 +11,21 @@ import pandas as pd
 from foresense.config import IngestConfig
 from foresense.config.actigraphy import ActigraphyIngestConfig
 from foresense.config.activity import ActivityIngestConfig
-from foresense.config.anomaly import BearingsConfig, DcaseConfig, InfraredModulesConfig
-from foresense.config.mixed import AirQualityIngestConfig, EventTablesIngestConfig
+from foresense.config.anomaly import (
+    BearingsConfig,
+    ConditionTablesConfig,
+    DcaseConfig,
+    ImageFoldersConfig,
+    InfraredModulesConfig,
+    WavFoldersConfig,
+)
+from foresense.config.mixed import AirQualityIngestConfig, EventTablesIngestConfig, MixedTablesIngestConfig
 from foresense.sources.actigraphy import load_actigraphy
 from foresense.sources.air_quality import CHANNELS as AIR_CHANNELS
-from foresense.sources.conditions import load_conditions
+from foresense.sources.conditions import FoundConditions, load_conditions
 from foresense.sources.mixed import load_mixed
 from foresense.sources.people import load_people
-from foresense.sources.tables import RawTables
+from foresense.sources.tables import RawTables, SourceError
 from foresense.sources.tabular import read_csv_files, read_parquet_files
 from tests.fuzz.target import SOURCE, Target, as_json, in_memory, places
 
@@ -164,9 +171,65 @@ def _image() -> bytes:
     return in_memory(lambda file: Image.fromarray(grey).save(file, "JPEG"))
 
 
+@cache
+def _picture() -> bytes:
+    from PIL import Image
+
+    grey = np.random.default_rng(0).integers(0, 255, (12, 10), np.uint8)
+    return in_memory(lambda file: Image.fromarray(grey).save(file, "PNG"))
+
+
 def _read_modules(folder: Path) -> object:
     config = InfraredModulesConfig(source="infrared_modules", raw="set")
     return load_conditions("infrared_modules")(config, places(folder))
+
+
+def _all_of(found: FoundConditions) -> FoundConditions:
+    """A damaged file among good ones is counted, not raised; here it is the one that matters."""
+    if found.refusals:
+        raise SourceError(f"{found.refusals[0].file}: {found.refusals[0].reason}")
+    return found
+
+
+def _read_sounds(folder: Path) -> object:
+    config = WavFoldersConfig(source="wav_folders", raw="set")
+    return _all_of(load_conditions("wav_folders")(config, places(folder)))
+
+
+def _read_images(folder: Path) -> object:
+    config = ImageFoldersConfig(source="image_folders", raw="set")
+    return _all_of(load_conditions("image_folders")(config, places(folder)))
+
+
+def _samples(words: tuple[str, str]) -> str:
+    times = pd.date_range("2024-01-01", periods=20, freq="100ms").strftime("%Y-%m-%d %H:%M:%S.%f")
+    rows = "".join(f"{time},0.1,{n / 20},1.0,{words[n // 10]}\n" for n, time in enumerate(times))
+    return f"time,x,y,z,word\n{rows}"
+
+
+def _read_conditions(folder: Path) -> object:
+    asked = {"value_column": "y", "condition_column": "word", "time_column": "time", "rate_hz": 10.0}
+    config = ConditionTablesConfig(source="csv", raw="set", **asked)
+    return load_conditions("csv")(config, places(folder))
+
+
+def _read_mixed(folder: Path) -> object:
+    asked = {
+        "source": "parquet",
+        "raw": "set",
+        "interval_s": 7200,
+        "asset_column": "asset",
+        "channels": [{"name": "temp_body", "unit": "Cel"}],
+        "categories": [{"name": "state"}],
+    }
+    return load_mixed("parquet")(MixedTablesIngestConfig.model_validate(asked), places(folder))
+
+
+@cache
+def _mixed() -> bytes:
+    frame = pd.DataFrame(ROWS, columns=["time", "asset", "temp_body", "current"]).drop(columns="current")
+    states = ["on", "off", "on"] * 10
+    return in_memory(frame.assign(time=pd.to_datetime(frame["time"]), state=states).to_parquet)
 
 
 LABELS = b"annotation,label:Walmsley2020\nsleep,sleep\n"
@@ -222,6 +285,23 @@ TARGETS = {
     "week of a person": Target("set/unidata.csv", _week, _read_week, SOURCE),
     "wave": Target("set/fan/train/normal_id_00_00000000.wav", _wave, _read_waves, SOURCE),
     "matlab": Target("set/normal_0.mat", _matlab, _read_bearings, SOURCE),
+    "sounds of one's own": Target(
+        *("set/normal/a.wav", _wave, _read_sounds, SOURCE), beside=lambda: {"set/faulty/b.wav": _wave()}
+    ),
+    "images of one's own": Target(
+        *("set/normal/a.png", _picture, _read_images, SOURCE),
+        beside=lambda: {"set/faulty/b.png": _picture()},
+        is_sealed=False,  # its last bytes hold no pixel
+    ),
+    "conditions of one's own": Target(
+        *("set/mill.csv", lambda: _samples(("normal", "worn")).encode(), _read_conditions, SOURCE), is_sealed=False
+    ),
+    "people of one's own": Target(
+        *("set/ann.csv", lambda: _samples(("walk", "sit")).encode()),
+        *(_read_people("csv", 10.0, time_column="time", label_column="word"), SOURCE),
+        is_sealed=False,
+    ),
+    "states of one's own": Target("set/mill.parquet", _mixed, _read_mixed, SOURCE),
     "image": Target(
         *("set/images/0.jpg", _image, _read_modules, SOURCE), beside=lambda: {"set/module_metadata.json": MODULES}
     ),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from foresense.config.anomaly import ImageFoldersConfig, WavFoldersConfig
 from foresense.signals.clips import FoundRecording, join_recordings
@@ -114,5 +114,7 @@ def _grey(file: Path) -> np.ndarray:
             if image.mode != "L":
                 raise SourceError(f"expected a grey image of 8 bits (mode L), found mode {image.mode!r}; convert it")
             return np.asarray(image, np.uint8)
-    except (UnidentifiedImageError, OSError) as error:
+    except SourceError:
+        raise
+    except Exception as error:  # its reader may raise anything on a damaged file: it is what is wrong with the file
         raise SourceError(f"cannot be read as an image ({error})") from error

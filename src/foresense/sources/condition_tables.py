@@ -34,7 +34,7 @@ def read_condition_tables(config: ConditionTablesConfig, places: Places) -> Foun
         folder, files, Columns((number,), tuple(words), config.time_column, config.time_zone, config.asset_column)
     )
     conditions, *groups = read.vocabularies
-    classes = with_normal_first(conditions, config.normal, f"column {config.condition_column!r}")
+    classes = with_normal_first(conditions, config.normal, f"{folder}: column {config.condition_column!r}")
     label_of = np.array([*(classes.index(name) for name in conditions), UNKNOWN])
     recordings: list[FoundRecording] = []
     findings = list(read.findings)

@@ -254,7 +254,9 @@ class _Reading:
             if any(not np.isnan(table.values[:, index]).all() for table in tables):
                 continue
             first = next((refusal for refusal in self.refusals if refusal.column == one.column), None)
-            shown = f"{first.file}:{first.row} is {first.value!r}: {first.reason}" if first else "all are empty"
+            shown = f"all are empty in {', '.join(self.names[:3])}"
+            if first:
+                shown = f"{first.file}:{first.row} is {first.value!r}: {first.reason}"
             if first and first.reason == _NO_NUMBER and "," in first.value:
                 shown += ", whose decimals come after a point"
             problems.append(f"column {one.column!r} ({one.role}) has no usable cell ({shown})")
