@@ -193,3 +193,16 @@ def test_a_folder_without_a_usable_file_says_why(tmp_path: Path) -> None:
         (tmp_path / "set" / name).write_bytes(b"no image")
     with pytest.raises(SourceError, match="none of 2 files can be used; the first: cannot be read as an image"):
         read(tmp_path, source="image_folders", raw="set")
+
+
+def test_an_image_that_its_reader_ends_with_an_error_of_its_own_is_counted(tmp_path: Path) -> None:
+    """Pillow raises SyntaxError where a later chunk of a PNG has no name; chunks end at 64 KiB, so pixels are noise."""
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)
+    for name in ("normal/1.png", "hot/2.png", "hot/3.png"):
+        image(tmp_path, name, noise)
+    path = tmp_path / "set" / "hot" / "3.png"
+    before, mark, after = path.read_bytes().rpartition(b"IDAT")
+    path.write_bytes(before + b"\xff" + mark[1:] + after)
+    (refusal,) = read(tmp_path, source="image_folders", raw="set").refusals
+    assert refusal.file == "hot/3.png"
+    assert refusal.reason.startswith("cannot be read as an image (broken PNG file")
