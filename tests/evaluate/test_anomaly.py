@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from foresense.evaluate import anomaly
-from foresense.evaluate.anomaly import AnomalyScoreError, AnomalyScores, judge_anomalies, threshold_of
+from foresense.evaluate.anomaly import (
+    AnomalyScoreError,
+    AnomalyScores,
+    compare_anomalies,
+    judge_anomalies,
+    threshold_of,
+)
 
 CLASSES = ("normal", "ball", "race")
 
@@ -94,6 +100,10 @@ def test_too_few_units_have_no_interval(n_units: int, has_interval: bool) -> Non
     row = judged(labels, np.random.default_rng(0).standard_normal(80), units=units).overall
     assert row.n_units == (40, n_units)
     assert bool(row.intervals) == has_interval
+    perfect, reversed_ = labels.astype(float), -labels.astype(float)
+    found = compare_anomalies(labels, perfect, reversed_, units=units, rng=np.random.default_rng(0), n_resamples=50)
+    assert found["auc"].value == 1
+    assert found["auc"].interval == ((1, 1) if has_interval else (-1, 1))  # of too few units nothing is sure
 
 
 def test_a_group_of_one_kind_has_counts_and_no_metrics() -> None:

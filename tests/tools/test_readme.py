@@ -140,6 +140,13 @@ def test_how_sure_a_comparison_is_stands_beside_it(tmp_path: Path, intervals: li
     assert f"| {said} | onnx-int8" in with_results(f"{BEGIN}{END}", change(project(tmp_path), "train", groups=groups))
 
 
+def test_a_result_of_too_few_units_has_no_interval_and_a_row(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    reports = folder / "reports" / "thermal"
+    write_report(reports, read_report(reports, TrainReport).model_copy(update={"interval": {}}))
+    assert "| late | AUC 0.900 (no interval) | forest: 0.870 |" in with_results(f"{BEGIN}{END}", folder)
+
+
 def test_pipelines_without_results_of_the_full_profile_are_named(tmp_path: Path) -> None:
     folder = change(project(tmp_path), "benchmark", profile="smoke")
     said = markdown(Layout(root=folder, project=folder))

@@ -198,6 +198,8 @@ def compare_anomalies(
 ) -> dict[str, Difference]:
     """`auc` and `partial_auc` of one set of scores minus those of another, over the same units of the same clips.
 
+    Of fewer than LEAST_UNITS units of a kind the interval is all that a difference can be, -1 to 1: nothing is sure.
+
     Args:
         labels: (n,), int: NORMAL or another.
         first: (n,), finite, higher is more anomalous.
@@ -218,6 +220,8 @@ def compare_anomalies(
     both = [_Ranked.of(is_normal, scores, np.zeros(len(labels), bool)) for scores in (first, second)]
     kinds = [np.unique(units[is_normal], return_inverse=True)[1], np.unique(units[~is_normal], return_inverse=True)[1]]
 
+    is_enough = min(int(kind.max()) + 1 for kind in kinds) >= LEAST_UNITS
+
     def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
         mine, other = (ranked.metrics(weights) for ranked in both)
         return {name: mine[name] - other[name] for name in ("auc", "partial_auc")}
@@ -227,7 +231,8 @@ def compare_anomalies(
     found = {}
     for name, value in values.items():
         ends = np.quantile(np.concatenate([one[name] for one in drawn]), [(1 - level) / 2, (1 + level) / 2])
-        found[name] = Difference(float(value[0]), (float(ends[0]), float(ends[1])))
+        interval = (float(ends[0]), float(ends[1])) if is_enough else (-1.0, 1.0)
+        found[name] = Difference(float(value[0]), interval)
     return found
 
 

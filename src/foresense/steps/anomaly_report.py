@@ -9,7 +9,7 @@ import numpy as np
 
 from foresense.config.anomaly import ConvAutoencoderConfig
 from foresense.config.anomaly_pipeline import AnomalyTrainConfig
-from foresense.evaluate.anomaly import ANOMALY_METRICS
+from foresense.evaluate.anomaly import ANOMALY_METRICS, LEAST_UNITS
 from foresense.evaluate.class_plots import plot_confusions
 from foresense.evaluate.classification import Difference
 from foresense.signals import Gate, TrainReport, write_json
@@ -132,9 +132,9 @@ def _conclusion(
         rival += f", one of {n_as_good} that reach it" if n_as_good > 1 else ""
         n_clips, n_units = judged.pooled[split].n_clips, mine.n_units
         difference = judged.difference[split][CHOOSES]
-        low, high = mine.intervals.get(CHOOSES, (float("nan"), float("nan")))
+        interval = "[{:.3f}, {:.3f}]".format(*mine.intervals[CHOOSES]) if mine.intervals else "(no interval)"
         parts.append(
-            f"{split}: AUC {mine.metrics[CHOOSES]:.3f} [{low:.3f}, {high:.3f}] {_WORDS[judged.verdict(split)]} the "
+            f"{split}: AUC {mine.metrics[CHOOSES]:.3f} {interval} {_WORDS[judged.verdict(split)]} the "
             f"best rival, {rival}, difference {_signed(difference.value)} [{_signed(difference.interval[0])}, "
             f"{_signed(difference.interval[1])}], {n_clips[0]} normal and {n_clips[1]} anomalous clips{_few(n_units)}"
         )
@@ -181,6 +181,8 @@ def _few(n_units: tuple[int, int]) -> str:
     """A warning where an interval draws so few units that it holds the truth less often than it says."""
     if min(n_units) >= _MANY_UNITS:
         return ""
+    if min(n_units) < LEAST_UNITS:
+        return f" ({n_units[0]} normal and {n_units[1]} anomalous units: an interval needs {LEAST_UNITS} of each)"
     return f" (the interval draws {n_units[0]} normal and {n_units[1]} anomalous units: so few cover less than it says)"
 
 

@@ -2,7 +2,7 @@
 
 from foresense.steps.artefact_versions import Shipped
 from foresense.steps.decision import Criterion, Decision, EdgeVerdict, edge_criteria, not_rolled_back
-from foresense.steps.results_table import LOWER_IS_BETTER, Headline, certainty_of, metric_name
+from foresense.steps.results_table import LOWER_IS_BETTER, Headline, certainty_of, interval_said, metric_name
 
 
 def decide_artefact(
@@ -40,8 +40,7 @@ def error_of(metric: str, value: float) -> float:
 
 def said(found: Headline) -> str:
     """`AUROC 0.826 [0.712, 0.917]`."""
-    low, high = found.interval
-    return f"{metric_name(found.metric)} {found.value:#.3g} [{low:#.3g}, {high:#.3g}]"
+    return f"{metric_name(found.metric)} {found.value:#.3g} {interval_said(found.interval)}"
 
 
 def _beats_champion(challenger: Shipped, champion: Shipped | None, margin: float) -> Criterion:
@@ -78,7 +77,7 @@ def _not_behind(found: Headline) -> Criterion:
         return Criterion(name, asked, f"{found.ships} ships, the best rival itself", True)
     if found.rival_value is None:
         return Criterion(name, asked, f"the report does not hold the {found.metric} of {found.rival}", False)
-    least = min(error_of(found.metric, bound) for bound in found.interval)
+    least = min(error_of(found.metric, bound) for bound in (found.value, *found.interval))
     return Criterion(
         name,
         asked,

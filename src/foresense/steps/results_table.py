@@ -38,7 +38,7 @@ class Headline:
     Attributes:
         metric: Its name in the reports.
         value: Of what ships, on held-out data.
-        interval: 95 %, of `value`.
+        interval: 95 %, of `value`; empty where too few units were held out for one.
         ships: Name of the candidate or rival.
         is_rival: Whether a rival ships.
         rival: The best one.
@@ -82,7 +82,7 @@ def headline(config: AnyPipeline, train: TrainReport) -> Headline:
     return Headline(
         metric,
         train.test[metric],
-        train.interval[metric],
+        train.interval.get(metric, ()),
         str(train.model["candidate"]),
         bool(train.model.get("is_rival", False)),
         found["rival"],
@@ -132,7 +132,6 @@ def _results(layout: Layout, pipeline: str) -> tuple[TrainReport, BenchmarkRepor
 
 def _row(name: str, config: AnyPipeline, train: TrainReport, benchmark: BenchmarkReport) -> str:
     found = headline(config, train)
-    low, high = found.interval
     shipped = benchmark.variants[benchmark.ships] if benchmark.ships else None
     file = (
         f"{benchmark.ships}, {_size(shipped['size_mib'])} | {shipped['latency_ms']['p95']:.2g} ms"
@@ -149,7 +148,7 @@ def _row(name: str, config: AnyPipeline, train: TrainReport, benchmark: Benchmar
     verdict = f"**{', '.join(failed)} FAILED**" if failed else f"all {len(gates)} hold"
     return (
         f"| `{name}` | {config.description} | {ships} | {metric_name(found.metric)} {found.value:#.3g} "
-        f"[{low:#.3g}, {high:#.3g}] | {rival} | {difference} | {file} | {verdict} |"
+        f"{interval_said(found.interval)} | {rival} | {difference} | {file} | {verdict} |"
     )
 
 
@@ -177,6 +176,11 @@ def _of_forecasts(train: TrainReport) -> Headline:
 def _difference(metric: str, found: Sequence[float]) -> str:
     value, low, high = (round(one, 9) + 0.0 for one in found)  # no rounding error, no minus before a zero
     return f"{value:+.2g} [{low:+.2g}, {high:+.2g}]: {certainty_of(metric, (value, low, high))}"
+
+
+def interval_said(interval: Sequence[float]) -> str:
+    """`[0.712, 0.917]`, or that there is none."""
+    return "[" + ", ".join(f"{bound:#.3g}" for bound in interval) + "]" if interval else "(no interval)"
 
 
 def metric_name(name: str) -> str:
