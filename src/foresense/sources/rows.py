@@ -15,7 +15,7 @@ import pandas as pd
 from foresense.sources.clock import read_clock
 from foresense.sources.frames import numbers_of, read_csv_frame, read_parquet_frame, require_columns
 from foresense.sources.mixed import counted
-from foresense.sources.tables import Finding, RawTable, Refusal, SourceError
+from foresense.sources.tables import Finding, RawTable, Refusal, SourceError, join_tables
 from foresense.sources.tabular import files_sha256
 from foresense.sources.units import conversion
 
@@ -219,7 +219,7 @@ class _Reading:
 
     def finished(self) -> tuple[tuple[RawTable, ...], tuple[tuple[str, ...], ...]]:
         """The tables, and the vocabularies that their words are places in."""
-        tables = tuple(_joined(self.parts[asset]) for asset in sorted(self.parts))
+        tables = tuple(join_tables(self.parts[asset]) for asset in sorted(self.parts))
         self._require_some_of_each(tables)
         vocabularies = []
         for column, (one, book) in enumerate(zip(self.asked.words, self.books, strict=True), len(self.asked.numbers)):
@@ -339,20 +339,6 @@ class _Sheet:
             )
             for at in places
         )
-
-
-def _joined(tables: Sequence[RawTable]) -> RawTable:
-    """Rows of one asset from several files, in the order of the files."""
-    if len(tables) == 1:
-        return tables[0]
-    return RawTable(
-        asset=tables[0].asset,
-        times_ns=np.concatenate([table.times_ns for table in tables]),
-        values=np.concatenate([table.values for table in tables]),
-        rows=np.concatenate([table.rows for table in tables]),
-        files=np.concatenate([table.files for table in tables]),
-        file_names=tables[0].file_names,
-    )
 
 
 def _factor_of(one: Number) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """What every source hands over: raw samples with their times, and what was wrong with them on the way in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,6 +90,20 @@ class RawTable:
             files=self.files[keep],
             file_names=self.file_names,
         )
+
+
+def join_tables(tables: Sequence[RawTable]) -> RawTable:
+    """Rows of one asset from several files, in the order of the files."""
+    if len(tables) == 1:
+        return tables[0]
+    return RawTable(
+        asset=tables[0].asset,
+        times_ns=np.concatenate([table.times_ns for table in tables]),
+        values=np.concatenate([table.values for table in tables]),
+        rows=np.concatenate([table.rows for table in tables]),
+        files=np.concatenate([table.files for table in tables]),
+        file_names=tables[0].file_names,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from foresense.config import IngestConfig
 from foresense.signals import file_sha256
 from foresense.sources.clock import Clock, read_clock
 from foresense.sources.frames import numbers_of, read_csv_frame, read_parquet_frame, require_columns
-from foresense.sources.tables import Finding, Places, RawTable, RawTables, Refusal, SourceError
+from foresense.sources.tables import Finding, Places, RawTable, RawTables, Refusal, SourceError, join_tables
 
 _N_SHOWN = 3  # places that a finding names
 
@@ -70,7 +70,7 @@ def _read_files(config: IngestConfig, raw: Path, *, pattern: str, read: Reader) 
         for table in tables:
             parts.setdefault(table.asset, []).append(table)
     return RawTables(
-        tables=tuple(_joined(parts[asset]) for asset in sorted(parts)),
+        tables=tuple(join_tables(parts[asset]) for asset in sorted(parts)),
         sha256=files_sha256(files, folder),
         findings=tuple(findings + _refused_findings(refusals)),
         refusals=tuple(refusals),
@@ -223,17 +223,3 @@ def _refused_findings(refusals: Sequence[Refusal]) -> list[Finding]:
         )
         for (asset, column, reason), found in sorted(kinds.items())
     ]
-
-
-def _joined(tables: list[RawTable]) -> RawTable:
-    """Rows of one asset from several files, in the order of the files."""
-    if len(tables) == 1:
-        return tables[0]
-    return RawTable(
-        asset=tables[0].asset,
-        times_ns=np.concatenate([table.times_ns for table in tables]),
-        values=np.concatenate([table.values for table in tables]),
-        rows=np.concatenate([table.rows for table in tables]),
-        files=np.concatenate([table.files for table in tables]),
-        file_names=tables[0].file_names,
-    )

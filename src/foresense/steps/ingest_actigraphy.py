@@ -12,7 +12,7 @@ from foresense.signals import IngestReport, Recording, write_recordings
 from foresense.sources import Places
 from foresense.sources.actigraphy import FoundActigraphy, load_actigraphy
 from foresense.steps.frame import StepRun
-from foresense.steps.refused import write_refused
+from foresense.steps.refused import warn_of, write_refused
 
 LOG = logging.getLogger(__name__)
 #: Of everybody together: a report that is committed names no person.
@@ -38,8 +38,7 @@ def ingest_actigraphy(run: StepRun, config: ActigraphyIngestConfig) -> IngestRep
     places = Places(run.layout.raw, run.layout.project, run.layout.cache / "kept" / run.pipeline)
     found = load_actigraphy(config.source)(config, places)
     write_refused(run.paths.reports / "refused.csv", found.refusals)
-    for finding in found.findings:
-        LOG.warning("%s: %s, n = %d: %s", finding.asset or config.source, finding.kind, finding.n, finding.message)
+    warn_of(found.findings, config.source, LOG)
     facts = {
         "source": config.source,
         "raw_sha256": found.sha256,

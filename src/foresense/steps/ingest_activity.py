@@ -12,7 +12,7 @@ from foresense.signals.labelled import UNLABELLED, LabelledRecording, LabelledSe
 from foresense.sources import Places, SourceError
 from foresense.sources.people import load_people
 from foresense.steps.frame import StepRun
-from foresense.steps.refused import write_refused
+from foresense.steps.refused import warn_of, write_refused
 
 LOG = logging.getLogger(__name__)
 #: Where the median magnitude of a resting wrist lies, in g; outside of it the unit is another one.
@@ -37,11 +37,7 @@ def ingest_activity(run: StepRun, config: ActivityIngestConfig) -> IngestReport:
     places = Places(run.layout.raw, run.layout.project, run.layout.cache / "kept" / run.pipeline)
     found = load_people(config.source)(config, places)
     write_refused(run.paths.reports / "refused.csv", found.refusals)
-    for finding in found.findings:
-        where = f" ({finding.where})" if finding.where else ""
-        LOG.warning(
-            "%s: %s, n = %d: %s%s", finding.asset or config.source, finding.kind, finding.n, finding.message, where
-        )
+    warn_of(found.findings, config.source, LOG)
     people = replace(found.labelled, people=found.labelled.people[: config.first_people])
     _require_people(people, config)
     assets = {one.person: _facts(one, people) for one in people.people}

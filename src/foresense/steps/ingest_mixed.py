@@ -14,7 +14,7 @@ from foresense.signals.mixed_columns import MISSING
 from foresense.sources import Places
 from foresense.sources.mixed import load_mixed
 from foresense.steps.frame import StepRun
-from foresense.steps.refused import write_refused
+from foresense.steps.refused import warn_of, write_refused
 
 LOG = logging.getLogger(__name__)
 #: Above so many recordings a report names none of them.
@@ -40,11 +40,7 @@ def ingest_mixed(run: StepRun, config: MixedIngestConfig) -> IngestReport:
     places = Places(run.layout.raw, run.layout.project, run.layout.cache / "kept" / run.pipeline)
     found = load_mixed(config.source)(config, places)
     write_refused(run.paths.reports / "refused.csv", found.refusals)
-    for finding in found.findings:
-        where = f" ({finding.where})" if finding.where else ""
-        LOG.warning(
-            "%s: %s, n = %d: %s%s", finding.asset or config.source, finding.kind, finding.n, finding.message, where
-        )
+    warn_of(found.findings, config.source, LOG)
     facts = {"source": config.source, "raw_sha256": found.sha256, **found.facts}
     write_mixed(run.paths.recordings, found.recordings, facts=facts)
     return run.finish(

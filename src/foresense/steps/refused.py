@@ -1,13 +1,15 @@
-"""Rows and cells that a source did not take, where a person can find them."""
+"""What a source found and what it did not take, where a person can find it."""
 
 import csv
 import io
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 
 from foresense.signals import write_bytes
 from foresense.sources import Refusal
+from foresense.sources.tables import Finding
 
 
 def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
@@ -20,3 +22,10 @@ def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
     rows.writerow([field.name for field in fields(Refusal)])
     rows.writerows(astuple(refusal) for refusal in refusals)
     write_bytes(path, text.getvalue().encode())
+
+
+def warn_of(findings: Iterable[Finding], source: str, log: logging.Logger) -> None:
+    """Log each finding with its place; `source` names those of no asset."""
+    for found in findings:
+        where = f" ({found.where})" if found.where else ""
+        log.warning("%s: %s, n = %d: %s%s", found.asset or source, found.kind, found.n, found.message, where)
