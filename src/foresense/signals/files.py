@@ -49,19 +49,29 @@ def read_json(path: Path) -> Any:
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """Give a fresh folder beside `folder`; it takes its place when the block ends without an error.
 
+    An older `folder` is renamed away whole before, and removed after: at no moment is a part of it in its place.
+
     Yields:
         The folder to write into.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    beside = _folder_beside(folder)
     beside.chmod(0o755)
     try:
         yield beside
         if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(beside, folder)
+            older = _folder_beside(folder)
+            os.replace(folder, older)
+            os.replace(beside, folder)
+            shutil.rmtree(older)
+        else:
+            os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _folder_beside(folder: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
 
 
 def file_sha256(path: Path) -> str:
