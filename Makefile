@@ -22,7 +22,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test test-long test-arm servers check format code serve lock licences audit
+.PHONY: help setup demo test coverage test-long test-arm servers check format code serve lock licences audit
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/' | expand -t 12
 
@@ -47,6 +47,9 @@ demo: setup  ## the whole road on one simulated machine: Prefect, DVC and MLflow
 # One thread for each of the processes that share the cores: with two of them spinning, small networks took 40 times as long.
 test: setup servers  ## all tests but those that need a device or the internet
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+
+coverage: setup servers  ## the tests with every branch of src counted; lines to look at in runs/coverage/html (20 minutes)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m tools.branches -n logical --maxprocesses 4 --dist loadfile
 
 test-long: setup servers  ## the tests that take minutes: every task of a night killed, a Spark cluster that loses a worker
 	@$(PYTHON) -m pytest -q -m long
