@@ -8,6 +8,10 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import typer
+
+from foresense.__main__ import app
+from foresense.config import STEPS
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,3 +79,13 @@ def test_every_test_that_the_security_page_names_is_there() -> None:
     named = re.findall(r"`((?:tests/[\w/]*)?test_\w+\.py)`", (ROOT / "docs" / "security.md").read_text())
     assert len(named) > 10
     assert [name for name in named if not any(ROOT.glob(name if "/" in name else f"tests/**/{name}"))] == []
+
+
+def test_every_command_and_every_target_of_make_stands_in_the_architecture() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    commands = set(typer.main.get_group(app).commands) - set(STEPS)
+    assert len(targets) > 10
+    assert len(commands) > 20
+    assert [name for name in targets if f"`make {name}`" not in page and name != "help"] == []
+    assert [name for name in sorted(commands) if not re.search(rf"`(foresense )?{name}\b", page)] == []
