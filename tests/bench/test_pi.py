@@ -1,7 +1,9 @@
 """The smoke test of a Pi folder on this machine, and on this machine behind a real ssh server."""
 
 import json
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -199,9 +201,8 @@ def test_a_folder_that_was_not_exported_names_the_command(tmp_path: Path) -> Non
 
 
 def test_the_client_never_asks_and_takes_what_the_device_says() -> None:
-    assert options(BOARD) == [
-        "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "StrictHostKeyChecking=yes",
-    ]  # fmt: skip
+    always = options(BOARD)
+    assert {"BatchMode=yes", "ConnectTimeout=10", "StrictHostKeyChecking=yes"} < set(always)
     full = BOARD.model_copy(
         update={
             "port": 2222,
@@ -210,13 +211,23 @@ def test_the_client_never_asks_and_takes_what_the_device_says() -> None:
             "python": "~/v/python",
         }
     )
-    assert options(full)[6:] == [
+    assert options(full) == [
+        *always,
         "-o", 'UserKnownHostsFile="/etc/known hosts"',
         "-o", "IdentitiesOnly=yes", "-i", str(Path.home() / ".ssh" / "pi"),
         "-o", "Port=2222",
     ]  # fmt: skip
     assert python_of(full) == '"$HOME"/v/python'
     assert python_of(full.model_copy(update={"python": "python3; rm -rf /"})) == "'python3; rm -rf /'"
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs an OpenSSH client")
+def test_a_device_gets_no_agent_port_or_screen_whatever_the_users_settings_say(tmp_path: Path) -> None:
+    settings = tmp_path / "config"
+    settings.write_text("Host *\n ForwardAgent yes\n ForwardX11 yes\n LocalForward 8080 127.0.0.1:80\n")
+    words = ["ssh", "-F", str(settings), *options(BOARD), "-G", "board"]
+    taken = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {"forwardagent no", "forwardx11 no", "clearallforwardings yes"} <= set(taken)
 
 
 @pytest.mark.parametrize("host", [None, "", "-oProxyCommand=x"])

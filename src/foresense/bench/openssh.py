@@ -10,6 +10,17 @@ from foresense.config import DeviceConfig
 #: Exit code of ssh itself, as against that of the command on the device.
 SSH_FAILED = 255
 
+#: Not asked of a person, to nobody whose key is unknown, and without this machine's agent, ports or screen, whatever
+#: ~/.ssh/config says of that host.
+GUARDED = (
+    "BatchMode=yes",
+    "ConnectTimeout=10",
+    "StrictHostKeyChecking=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "ClearAllForwardings=yes",
+)
+
 #: What ssh says, in lower case -> what to do.
 ADVICE = {
     "permission denied": "the device does not know this key: set key_file, and put its .pub into "
@@ -29,8 +40,8 @@ class DeviceError(WorkerError):
 
 
 def options(device: DeviceConfig) -> list[str]:
-    """Options for ssh and scp: no prompt of any kind, only hosts whose key is known."""
-    words = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "StrictHostKeyChecking=yes"]
+    """Options for ssh and scp: no prompt of any kind, only hosts whose key is known, nothing forwarded to them."""
+    words = [word for option in GUARDED for word in ("-o", option)]
     if device.known_hosts is not None:
         words += ["-o", f'UserKnownHostsFile="{device.known_hosts.expanduser()}"']
     if device.key_file is not None:
