@@ -17,8 +17,8 @@ CALLS = frozenset({"eval", "exec", "os.popen", "os.system", "ssl._create_unverif
 METHODS = frozenset({"enable_unsafe_deserialization", "read_pickle", "to_pickle", "unsafe_load"})
 #: Named arguments that make a safe call unsafe, by the one value that keeps it safe.
 ARGUMENTS = {"allow_pickle": False, "safe_mode": True, "shell": False, "trust_remote_code": False, "weights_only": True}
-#: Calls that are safe only with such an argument said. Not numpy.load: it has refused pickles by itself since 1.16.3.
-MUST_SAY = {"ruamel.yaml.YAML": "typ", "torch.load": "weights_only"}
+#: Calls in which such an argument is said, also where it is the default.
+MUST_SAY = {"numpy.load": "allow_pickle", "ruamel.yaml.YAML": "typ", "torch.load": "weights_only"}
 
 
 def problems(code: str) -> Iterator[str]:
@@ -81,6 +81,8 @@ def _dotted(node: ast.expr, imported: dict[str, str]) -> str:
         ("import pandas as pd\npd.read_pickle(f)", "2: call of pandas.read_pickle"),
         ("frame().to_pickle(f)", "1: call of ?.to_pickle"),
         ("import subprocess\nsubprocess.run('ls', shell=True)", "2: shell is not False"),
+        ("import numpy as np\nnp.load(f)", "2: numpy.load does not say allow_pickle"),
+        ("from numpy import load\nload(f, 'r')", "2: numpy.load does not say allow_pickle"),
         ("import numpy as np\nnp.load(f, allow_pickle=True)", "2: allow_pickle is not False"),
         ("import numpy as np\nnp.load(f, allow_pickle=may)", "2: allow_pickle is not False"),
         ("import torch\ntorch.load(f)", "2: torch.load does not say weights_only"),
@@ -100,7 +102,7 @@ def test_the_rule_finds(code: str, problem: str) -> None:
     [
         "model.eval()",
         "re.compile(p)",
-        "import numpy as np\nnp.load(f)\nnp.load(f, allow_pickle=False)",
+        "import numpy as np\nnp.load(f, mmap_mode='r', allow_pickle=False)",
         "import torch\ntorch.load(f, weights_only=True)",
         "import subprocess\nsubprocess.run(['ls', name])",
         "from ruamel.yaml import YAML\nYAML(typ='safe').load(t)",

@@ -55,7 +55,10 @@ def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> Ben
         work = local_session(artefact, scratch, asked.weeks)
         reference = float(evaluation["encoder_test"]["auroc"])
         variants = measure_variants(work, scratch, manifest, plan, asked, reference)
-        said = {name: np.load(scratch / said_file(facts["file"])) for name, facts in manifest["variants"].items()}
+        said = {
+            name: np.load(scratch / said_file(facts["file"]), allow_pickle=False)
+            for name, facts in manifest["variants"].items()
+        }
     ships, gates = ship(variants, config.gates, GATES)
     service: dict[str, float] = {}
     picture = run.paths.reports / "costs.png"
