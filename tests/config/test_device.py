@@ -48,6 +48,12 @@ def test_an_unknown_device_lists_the_known_ones(devices):
         read_device(devices, "pi6")
 
 
+def test_a_device_in_another_encoding_is_named(devices):
+    (devices / "pi5.yaml").write_bytes(PI.replace("a board", "ein Gerät").encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"pi5\.yaml: not YAML in UTF-8 that can be read: .*0xe4"):
+        read_device(devices, "pi5")
+
+
 def test_all_problems_of_a_device_come_together(devices):
     (devices / "pi5.yaml").write_text(PI.replace("memory_mib", "memory_mb").replace("ssh", "usb"))
     with pytest.raises(ConfigError, match=r"(?s)reach: .*'usb'.*memory_mb: unknown key; did you mean 'memory_mib'\?"):

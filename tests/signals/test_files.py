@@ -36,6 +36,19 @@ def test_a_file_that_was_cut_off_is_named(tmp_path):
         read_json(tmp_path / "report.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"unit": "\xb0C"}', "not UTF-8 text .* the file was damaged"),
+        (b"[" * 100_000, "nested too deeply to be ours"),
+    ],
+)
+def test_a_file_that_cannot_be_text_or_ours_is_named(tmp_path, content, said):
+    (tmp_path / "report.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"report\.json: {said}"):
+        read_json(tmp_path / "report.json")
+
+
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     folder = tmp_path / "windows"
     with replaced_folder(folder) as beside:

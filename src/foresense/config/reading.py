@@ -42,7 +42,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file (YAML 1.2: `3e-4` is a number, `on` is a word).
 
     Raises:
-        ConfigError: the file is absent, is not YAML, or is not a mapping.
+        ConfigError: the file is absent, is not YAML in UTF-8, or is not a mapping.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; run from the project root, or pass --project")
@@ -50,6 +50,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = YAML(typ="safe").load(path.read_text())
     except YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not YAML in UTF-8 that can be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping at the top, found {type(content).__name__}")
     return content
@@ -111,7 +113,7 @@ def read_stages(params: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         ConfigError: a step or a pipeline there is unknown; every problem on a line of its own.
     """
-    content = _content_of(params)
+    content = read_yaml(params)
     stages = content.get("stages") or {}
     known = list(_pipeline_sections(params))
     named = stages.values() if isinstance(stages, dict) else [None]
@@ -147,15 +149,8 @@ def _validated(name: str, section: Any) -> AnyPipeline | list[str]:
         return [f"pipelines.{name}.{line}" for line in problems_of(error, KINDS[kind])]
 
 
-def _content_of(params: Path) -> dict[str, Any]:
-    try:
-        return read_yaml(params)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{params}: not YAML in UTF-8 that can be read: {error}") from error
-
-
 def _pipeline_sections(params: Path) -> dict[str, Any]:
-    content = _content_of(params)
+    content = read_yaml(params)
     unknown = sorted(set(content) - {"pipelines", "stages"})
     if unknown:
         raise ConfigError(f"{params}: unknown section(s) {unknown}; the file has 'stages' and 'pipelines'")

@@ -37,12 +37,16 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: with the path.
-        ValueError: the file is not JSON; the message names it.
+        ValueError: the file is not JSON in UTF-8; the message names it.
     """
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error}); the file was cut off or edited by hand") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error}); the file was damaged") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply to be ours; the file was damaged or edited by hand") from error
 
 
 @contextmanager

@@ -11,14 +11,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: with the path.
-        ValueError: not UTF-8, not JSON, or something else than an object; the message names the file.
+        ValueError: not JSON in UTF-8, or something else than an object; the message names the file.
     """
-    try:
-        content = read_json(path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error}); the file was damaged") from error
-    except RecursionError as error:
-        raise ValueError(f"{path}: nested too deeply to be ours; the file was damaged or edited by hand") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}; it is another file")
     return content
