@@ -30,6 +30,7 @@ from foresense.steps.run import run_step
 from foresense.steps.verify import verify
 from foresense.windows.minute_scaler import load_minute_scaler
 from foresense.windows.weeks import check_week
+from tests.forged import assert_each_array_is_missed
 from tests.models import official_layout
 from tests.steps.wrists import config_of, project_of
 
@@ -132,6 +133,12 @@ def test_an_artefact_is_whole_and_a_changed_byte_is_found(finished, tmp_path) ->
     content[-3] ^= 1
     scaler.write_bytes(content)
     assert any(problem.startswith("scaler.safetensors: SHA-256 is") for problem in verify(copy).problems)
+
+
+def test_a_forged_artefact_without_an_array_is_refused_by_its_name(finished, tmp_path) -> None:
+    layout, _ = finished
+    for file in ("golden.npz", "known_answer.npz"):
+        assert_each_array_is_missed(layout.of(NAME).exports / "weeks", tmp_path, file)
 
 
 def test_no_week_of_a_person_leaves(finished) -> None:

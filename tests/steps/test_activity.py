@@ -25,6 +25,7 @@ from foresense.steps.people_data import fold_of, read_people
 from foresense.steps.train_activity import train_activity
 from foresense.steps.verify import verify
 from foresense.steps.window_activity import window_activity
+from tests.forged import assert_each_array_is_missed
 
 pytestmark = pytest.mark.slow
 
@@ -207,6 +208,10 @@ def test_the_artefact_is_verified_and_a_change_is_found(trained, tmp_path) -> No
     assert any("statistical.py: SHA-256 is" in line for line in verify(copy).problems)
     (copy / "more.txt").write_text("x")
     assert any("more.txt: not listed" in line for line in verify(copy).problems)
+
+
+def test_a_forged_artefact_without_an_array_is_refused_by_its_name(trained, tmp_path) -> None:
+    assert_each_array_is_missed(trained[0].of(NAME).exports / "people", tmp_path)
 
 
 def test_the_artefact_labels_a_recording_by_itself(trained, tmp_path) -> None:

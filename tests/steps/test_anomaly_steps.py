@@ -29,6 +29,7 @@ from foresense.steps.run import run_step
 from foresense.steps.verify import verify
 from foresense.training.anomaly import Detector, anomaly_scores
 from foresense.training.anomaly_rivals import ANOMALY_RIVALS, rival_scores
+from tests.forged import assert_each_array_is_missed
 from tests.steps.anomalies import SMALL, images, project_of, vibration
 
 NAME = "toy"
@@ -255,6 +256,13 @@ def test_a_benchmark_refuses_an_unknown_gate_a_far_device_and_a_changed_file(fin
     (layout.of(NAME).exports / "clips" / "README.md").write_text("another")
     with pytest.raises(ValueError, match=r"README.md: SHA-256 is .* it changed after its export"):
         run_step(run, images())
+
+
+def test_a_forged_artefact_without_an_array_is_refused_by_its_name(finished, tmp_path) -> None:
+    exports = finished[0].of(NAME).exports
+    assert_each_array_is_missed(exports / "clips", tmp_path)
+    golden = next(iter(read_json(exports / "pi" / "manifest.json")["models"].values()))["golden"]
+    assert_each_array_is_missed(exports / "pi", tmp_path, golden)
 
 
 def test_names_that_mean_something_else_are_refused(finished) -> None:

@@ -25,6 +25,7 @@ from foresense.steps.benchmark_mixed import benchmark_mixed
 from foresense.steps.export_mixed import export_mixed
 from foresense.steps.frame import StepRun
 from foresense.steps.verify import verify
+from tests.forged import assert_each_array_is_missed
 from tests.steps.mixed_shop import ask, clock_of, layout_of, leave_model, town_windows, ward_windows
 
 GATES = {
@@ -261,6 +262,10 @@ def test_a_schema_of_another_model_is_found_even_when_every_digest_fits(project:
     assert verify(copy).problems == (
         "example.csv: categories are not those of the first golden window; schema.json reads another model's channels",
     )
+
+
+def test_a_forged_artefact_without_an_array_is_refused_by_its_name(project: Layout, tmp_path: Path) -> None:
+    assert_each_array_is_missed(artefact_of(project, "ward"), tmp_path)
 
 
 def test_a_file_that_changed_after_its_export_is_not_measured(project: Layout, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from foresense.__main__ import app
 from foresense.export.verify import SEAL
 from foresense.signals import file_sha256
 from foresense.steps.verify import verify
+from tests.forged import assert_each_array_is_missed, seal_again
 from tests.fuzz.our_files import artefact
 
 
@@ -71,6 +74,22 @@ def test_a_file_that_this_runtime_is_too_old_for_is_said(tmp_path: Path) -> None
     (problem,) = verify(tmp_path).problems
     assert problem.startswith("onnx-float32: the runtime refuses the file: ")
     assert "IR version" in problem
+
+
+def test_a_forged_artefact_without_an_array_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    assert_each_array_is_missed(laid_out(tmp_path / "whole"), tmp_path)
+    found = CliRunner().invoke(app, ["verify", str(tmp_path / "golden.npz without physical")])
+    assert found.exit_code == 1
+    assert "golden.npz: no array 'physical'; nothing can be compared with it" in found.output
+
+
+def test_a_forged_file_that_holds_no_arrays_is_refused_by_its_name(tmp_path: Path) -> None:
+    laid_out(tmp_path)
+    (tmp_path / "golden.npz").write_bytes(b"no arrays")
+    seal_again(tmp_path)
+    (problem,) = verify(tmp_path).problems
+    assert problem.startswith("golden.npz: no arrays that can be read: ")
 
 
 @pytest.mark.parametrize("kind", ["forecast", "activity", "mixed", "weeks", "clips", "pi"])

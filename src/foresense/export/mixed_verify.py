@@ -42,8 +42,9 @@ def verify_mixed_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResul
         return VerifyResult(folder, 0, (), (f"manifest.json: {', '.join(absent)} missing",))
     problems, broken = listed_files(folder, manifest, NEEDED)
     run: tuple[str, ...] = ()
-    if "golden.npz" not in broken:
-        golden = read_vectors(folder / "golden.npz")
+    needed = {"model", *manifest["shapes"], *manifest["variants"]}
+    golden = read_vectors(folder / "golden.npz", needed, broken, problems)
+    if golden is not None:
         found = _shapes(golden, manifest)
         problems += found
         if not found:
@@ -59,9 +60,9 @@ def _shapes(golden: dict[str, np.ndarray], manifest: dict[str, Any]) -> list[str
     shapes = {name: (n, *shape[1:]) for name, shape in manifest["shapes"].items()}
     shapes |= {name: (n, len(manifest["classes"]) or 1) for name in ("model", *manifest["variants"])}
     return [
-        f"golden.npz: {name} of shape {golden[name].shape if name in golden else None}, manifest.json says {shape}"
+        f"golden.npz: {name} of shape {golden[name].shape}, manifest.json says {shape}"
         for name, shape in shapes.items()
-        if name not in golden or golden[name].shape != shape
+        if golden[name].shape != shape
     ]
 
 

@@ -72,11 +72,8 @@ def verify_artefact(folder: Path) -> VerifyResult:
         return VerifyResult(folder, 0, (), (f"manifest.json: {', '.join(absent)} missing",))
     problems, broken = listed_files(folder, manifest, NEEDED, tolerated=frozenset())
     problems += _descriptions(folder, manifest, broken)
-    run: tuple[str, ...] = ()
-    if "golden.npz" not in broken:
-        run, found = _golden(folder, manifest, broken)
-        problems += found
-    return VerifyResult(folder, len(manifest["files"]), run, tuple(problems))
+    run, found = _golden(folder, manifest, broken)
+    return VerifyResult(folder, len(manifest["files"]), run, (*problems, *found))
 
 
 def listed_files(
@@ -114,10 +111,31 @@ def listed_files(
     return problems, broken
 
 
-def read_vectors(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz` by name."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def read_vectors(path: Path, needed: Set[str], broken: Set[str], problems: list[str]) -> dict[str, np.ndarray] | None:
+    """The arrays of an `.npz` by name.
+
+    Args:
+        path: The file.
+        needed: Names of what is compared: a manifest that was sealed again by hand may list a file without them.
+        broken: Names of files that must not be opened.
+        problems: Is told why the file cannot be used.
+
+    Returns:
+        All arrays; None where the file must not be opened, cannot be read, or has not all of `needed`.
+    """
+    if path.name in broken:
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # readers of zip and npy raise many kinds: it is what is wrong with the file
+        problems.append(f"{path.name}: no arrays that can be read: {_first_line(error)}")
+        return None
+    missing = sorted(needed - set(arrays))
+    if missing:
+        problems.append(f"{path.name}: no array {', '.join(map(repr, missing))}; nothing can be compared with it")
+        return None
+    return arrays
 
 
 def opened(
@@ -148,8 +166,7 @@ def opened(
         except ImportError as error:
             problems.append(f"{variant}: cannot be checked here: {error}; pip install 'foresense[edge]'")
         except Exception as error:  # a runtime may raise anything: it is what is wrong with the file
-            told = (str(error).splitlines() or [type(error).__name__])[0]
-            problems.append(f"{variant}: the runtime refuses the file: {told}")
+            problems.append(f"{variant}: the runtime refuses the file: {_first_line(error)}")
         else:
             yield variant, facts, model
 
@@ -168,21 +185,25 @@ def against_golden(
     Args:
         variant: Name of it.
         found: (n_golden, ...): what its file says here.
-        golden: Arrays of `golden.npz`.
+        golden: Arrays of `golden.npz`, `variant` and `model` among them.
         tolerance: Largest absolute difference, in `unit`.
         deviation: Of one `unit`, in the outputs' own unit.
         unit: Of the tolerance, for the message; empty where it is the outputs'.
     """
     problems = []
     for name in (variant, "model"):
-        if name not in golden or golden[name].shape != found.shape:
-            problems.append(f"{variant}: golden.npz has no outputs {name!r} of shape {found.shape}")
+        if golden[name].shape != found.shape:
+            problems.append(f"{variant}: golden.npz: {name} of shape {golden[name].shape}, expected {found.shape}")
             continue
         worst = float(np.abs(found - golden[name]).max()) / deviation
         if not worst <= tolerance:
             far = f"{worst:.3g} {unit}".rstrip()
             problems.append(f"{variant}: differs from golden {name!r} by {far}, allowed {tolerance:.3g}")
     return problems
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _descriptions(folder: Path, manifest: dict[str, Any], broken: set[str]) -> list[str]:
@@ -208,12 +229,16 @@ def _descriptions(folder: Path, manifest: dict[str, Any], broken: set[str]) -> l
 
 
 def _golden(folder: Path, manifest: dict[str, Any], broken: set[str]) -> tuple[tuple[str, ...], list[str]]:
-    golden = read_vectors(folder / "golden.npz")
-    shape = (manifest["golden"]["n"], manifest["context"], len(manifest["channels"]))
-    inputs = golden.get("inputs", np.empty(0))
-    if inputs.shape != shape:
-        return (), [f"golden.npz: inputs of shape {inputs.shape}, manifest.json says {shape}"]
     problems: list[str] = []
+    needed = {"inputs", "physical", "model", *manifest["variants"]}
+    golden = read_vectors(folder / "golden.npz", needed, broken, problems)
+    if golden is None:
+        return (), problems
+    shape = (manifest["golden"]["n"], manifest["context"], len(manifest["channels"]))
+    for name in ("inputs", "physical"):
+        if golden[name].shape != shape:
+            return (), [f"golden.npz: {name} of shape {golden[name].shape}, manifest.json says {shape}"]
+    inputs = golden["inputs"]
     if "scaler.json" not in broken:
         scaler = read_json(folder / "scaler.json")
         scaled = (golden["physical"] - np.asarray(scaler["shift"])) / np.asarray(scaler["scale"])

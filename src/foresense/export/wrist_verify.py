@@ -27,27 +27,30 @@ def verify_wrist_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResul
     smoothing = {"hmm.json", "hmm.py"} if manifest["smooths"] else set()
     problems, broken = listed_files(folder, manifest, NEEDED | smoothing)
     run: tuple[str, ...] = ()
-    if not broken & {"golden.npz", "statistical.py", "label.py"}:
+    if not broken & {"statistical.py", "label.py"}:
         run, found = _golden(folder, manifest, broken)
         problems += found
     return VerifyResult(folder, len(manifest["files"]), run, tuple(problems))
 
 
 def _golden(folder: Path, manifest: dict[str, Any], broken: set[str]) -> tuple[tuple[str, ...], list[str]]:
-    golden = read_vectors(folder / "golden.npz")
+    problems: list[str] = []
+    needed = {"raw", "begun_s", "model", "labels", *manifest["inputs"], *manifest["variants"]}
+    golden = read_vectors(folder / "golden.npz", needed, broken, problems)
+    if golden is None:
+        return (), problems
     shape = (manifest["golden"]["n"], manifest["length"], len(manifest["channels"]))
-    if golden.get("raw", np.empty(0)).shape != shape or golden.get("begun_s", np.empty(0)).shape != shape[:1]:
+    if golden["raw"].shape != shape or golden["begun_s"].shape != shape[:1]:
         return (), [f"golden.npz: raw windows of another shape than manifest.json says, {shape}"]
     try:
         compute = open_features(folder, manifest["inputs"], manifest["rate_hz"], manifest["time_zone"])
         inputs = compute(golden["raw"], golden["begun_s"])
     except ImportError as error:
         return (), [f"features cannot be computed here: {error}"]
-    problems: list[str] = []
     for name, values in inputs.items():
-        expected = golden.get(name, np.empty(0))
+        expected = golden[name]
         if expected.shape != values.shape:
-            problems.append(f"golden.npz: no {name} of shape {values.shape}")
+            problems.append(f"golden.npz: {name} of shape {expected.shape}, expected {values.shape}")
         elif (worst := float(np.max(np.abs(values - expected) / (1 + np.abs(expected))))) > FEATURE_TOLERANCE:
             problems.append(f"{name}: golden windows give other values, {worst:.3g} apart relative to their size")
     run = []
