@@ -1,5 +1,6 @@
 """What an artefact of a pipeline of people computes by itself, against the code that trained."""
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from foresense.export import label
 from foresense.features.contexts import Contexts
 from foresense.features.wrist import time_of_day
+from tests.forged import plant_compiled
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 
@@ -31,6 +33,21 @@ def test_times_are_those_of_the_features(begun_s: list[int], zone: str) -> None:
         time_zone=zone,
     )
     np.testing.assert_array_equal(label.times_of(seconds, zone), time_of_day(contexts).values.astype(np.float32))
+
+
+def test_a_module_of_an_artefact_is_its_text_and_no_compiled_file_beside_it(tmp_path: Path) -> None:
+    module = tmp_path / "statistical.py"
+    module.write_text("SAID = 'as listed'\n")
+    assert label.sibling(tmp_path, "statistical").SAID == "as listed"
+    assert list(tmp_path.iterdir()) == [module]
+    plant_compiled(module, "SAID = 'planted'\n")
+    by_python = importlib.util.spec_from_file_location("planted", module)
+    assert by_python is not None
+    assert by_python.loader is not None
+    found = importlib.util.module_from_spec(by_python)
+    by_python.loader.exec_module(found)
+    assert found.SAID == "planted"
+    assert label.sibling(tmp_path, "statistical").SAID == "as listed"
 
 
 def artefact(folder: Path) -> Path:

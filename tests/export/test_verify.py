@@ -85,9 +85,10 @@ def test_a_missing_and_an_unlisted_file_are_found(artefact: Path) -> None:
 
 
 def test_a_folder_that_nobody_listed_is_found(artefact: Path) -> None:
-    for name in ("more", "__pycache__"):
+    advice = "; Python would run what lies in it in place of the files that are: remove it"
+    for name, more in {"more": "", "__pycache__": advice}.items():
         (artefact / name).mkdir()
-        assert only(verify_artefact(artefact)) == f"{name}: not listed in manifest.json"
+        assert only(verify_artefact(artefact)) == f"{name}: not listed in manifest.json{more}"
         (artefact / name).rmdir()
 
 

@@ -25,7 +25,7 @@ from foresense.steps.people_data import fold_of, read_people
 from foresense.steps.train_activity import train_activity
 from foresense.steps.verify import verify
 from foresense.steps.window_activity import window_activity
-from tests.forged import assert_each_array_is_missed
+from tests.forged import assert_each_array_is_missed, plant_compiled
 
 pytestmark = pytest.mark.slow
 
@@ -201,9 +201,14 @@ def test_the_artefact_is_verified_and_a_change_is_found(trained, tmp_path) -> No
     layout, _, _ = trained
     artefact = layout.of(NAME).exports / "people"
     assert verify(artefact).passed, str(verify(artefact))
+    assert not (artefact / "__pycache__").exists()
     copy = tmp_path / "people"
     shutil.copytree(artefact, copy)
     code = copy / "statistical.py"
+    planted = plant_compiled(code, "raise SystemExit('this ran')")
+    (problem,) = verify(copy).problems
+    assert problem.startswith("__pycache__: not listed in manifest.json; Python would run what lies in it")
+    shutil.rmtree(planted.parent)
     code.write_text(code.read_text() + "\n")
     assert any("statistical.py: SHA-256 is" in line for line in verify(copy).problems)
     (copy / "more.txt").write_text("x")

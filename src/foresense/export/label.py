@@ -13,8 +13,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -93,11 +94,21 @@ def times_of(begun_s: np.ndarray, time_zone: str) -> np.ndarray:
     return np.array(rows, np.float32).reshape(-1, 5)
 
 
+class _FromText(SourceFileLoader):
+    """Loads a module from its text, whose digest is known; a compiled file beside it is neither run nor left there."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def sibling(folder: Path, name: str) -> ModuleType:
     """The module `<name>.py` of the artefact, by its file: another one of that name may be installed."""
-    spec = importlib.util.spec_from_file_location(f"artefact_{name}", folder / f"{name}.py")
+    file = folder / f"{name}.py"
+    loader = _FromText(f"artefact_{name}", str(file))
+    spec = importlib.util.spec_from_file_location(loader.name, file, loader=loader)
     if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"{folder / name}.py: not there; the artefact is not whole")
+        raise FileNotFoundError(f"{file}: not there; the artefact is not whole")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -17,6 +17,8 @@ Opened = TypeVar("Opened")
 SEAL = "manifest.json.sha256"
 WANTED = {"files", "channels", "units", "context", "horizon", "scaler", "windowing", "variants", "golden"}
 NEEDED = {"scaler.json", "windowing.json", "evaluation.json", "golden.npz", "predict.py", "README.md"}
+#: What else to say of a name that is not listed: whoever imports a module of the folder leaves compiled files there.
+UNLISTED = {"__pycache__": "; Python would run what lies in it in place of the files that are: remove it"}
 #: float32 rounding of a scaled sample.
 SCALING_TOLERANCE = 1e-5
 
@@ -70,22 +72,19 @@ def verify_artefact(folder: Path) -> VerifyResult:
     absent = sorted(WANTED - set(manifest))
     if absent:
         return VerifyResult(folder, 0, (), (f"manifest.json: {', '.join(absent)} missing",))
-    problems, broken = listed_files(folder, manifest, NEEDED, tolerated=frozenset())
+    problems, broken = listed_files(folder, manifest, NEEDED)
     problems += _descriptions(folder, manifest, broken)
     run, found = _golden(folder, manifest, broken)
     return VerifyResult(folder, len(manifest["files"]), run, (*problems, *found))
 
 
-def listed_files(
-    folder: Path, manifest: dict[str, Any], needed: Set[str], *, tolerated: Set[str] = frozenset({"__pycache__"})
-) -> tuple[list[str], set[str]]:
+def listed_files(folder: Path, manifest: dict[str, Any], needed: Set[str]) -> tuple[list[str], set[str]]:
     """Missing, changed and unlisted files; and the names that must not be opened any more.
 
     Args:
         folder: The artefact.
         manifest: With `files` and `variants`.
         needed: What an artefact of its kind has beside the files of its variants.
-        tolerated: What may lie there unlisted: an artefact whose modules import each other leaves a cache.
     """
     problems: list[str] = []
     broken: set[str] = set()
@@ -97,9 +96,11 @@ def listed_files(
         elif (found := file_sha256(file)) != expected:
             problems.append(f"{name}: SHA-256 is {found}, manifest.json says {expected}")
             broken.add(name)
-    listed = {*manifest["files"], "manifest.json", SEAL, *tolerated}
+    listed = {*manifest["files"], "manifest.json", SEAL}
     problems += [
-        f"{path.name}: not listed in manifest.json" for path in sorted(folder.iterdir()) if path.name not in listed
+        f"{path.name}: not listed in manifest.json{UNLISTED.get(path.name, '')}"
+        for path in sorted(folder.iterdir())
+        if path.name not in listed
     ]
     of_variants = {facts["file"] for facts in manifest["variants"].values()}
     for name in sorted((needed | of_variants) - set(manifest["files"])):

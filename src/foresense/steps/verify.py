@@ -57,7 +57,7 @@ def _verify_version(folder: Path) -> VerifyResult:
         return VerifyResult(folder, 0, (), (str(error),))
     if manifest.kind != ARTEFACT:
         return VerifyResult(folder, len(manifest.files), (), ())
-    with TemporaryDirectory() as scratch:  # an artefact's own code leaves compiled files beside it, and is run here
+    with TemporaryDirectory() as scratch:  # an artefact's own code is run here, and may leave files beside it
         below = _verify_below(shutil.copytree(folder, Path(scratch) / "version"))
     return VerifyResult(folder, len(manifest.files), below.variants, below.problems)
 
