@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from foresense.config import STEPS, ActivityConfig
-from foresense.signals import BenchmarkReport, Layout, SignalError, TrainReport, read_json, read_report
+from foresense.signals import BenchmarkReport, Layout, SignalError, TrainReport, read_json, read_report, write_json
 from foresense.signals.labelled import open_labelled_windows
 from foresense.sources import SourceError
 from foresense.steps import train_activity as trainer
@@ -262,6 +262,25 @@ def test_the_benchmark_measures_the_exported_file_from_raw_window_to_label(train
     assert facts["heavy"] == []
     assert [(gate.name, gate.passed) for gate in benchmark.gates] == [("real_time_factor", True)]
     assert (layout.of(NAME).reports / "costs.png").stat().st_size > 5_000
+
+
+def test_an_artefact_that_changed_or_is_about_other_recordings_is_not_measured(trained, tmp_path) -> None:
+    layout = Layout(tmp_path, tmp_path)
+    for place in ("windows", "exports"):
+        shutil.copytree(getattr(trained[0].of(NAME), place), getattr(layout.of(NAME), place))
+    shutil.copytree(trained[0].devices, layout.devices)
+    run = StepRun("benchmark", NAME, layout)
+    index = layout.of(NAME).windows / "manifest.json"
+    content = read_json(index)
+    write_json(index, {**content, "recordings_sha256": "0" * 64})
+    with pytest.raises(ValueError, match=r"exported for other recordings than .* run `foresense train wrist` and"):
+        benchmark_activity(run, CONFIG.benchmark)
+    write_json(index, content)
+    evaluation = layout.of(NAME).exports / "people" / "evaluation.json"
+    held_out = read_json(evaluation)["held_out"]
+    write_json(evaluation, {**read_json(evaluation), "held_out": held_out[1:]})  # the others would be learnt from
+    with pytest.raises(ValueError, match=r"evaluation\.json: SHA-256 is .* it changed after its export"):
+        benchmark_activity(run, CONFIG.benchmark)
 
 
 def test_the_profile_is_of_the_file_that_ships_and_its_worker_holds_no_torch(trained) -> None:

@@ -12,7 +12,7 @@ from foresense.bench.reach import open_session, why_not_measured
 from foresense.bench.verdict import NOT_MEASURED, REJECTED, SHIPS, add_quality_drop, judge_variants, worst_of
 from foresense.config import BenchmarkConfig, DeviceConfig, read_device
 from foresense.signals import BenchmarkReport, group_folders, read_json, write_json
-from foresense.steps.benchmarking import headline_of, read_manifest
+from foresense.steps.benchmarking import headline_of, read_manifest, require_unchanged
 from foresense.steps.export import data_digest
 from foresense.steps.frame import StepRun
 
@@ -40,6 +40,8 @@ def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
     device = read_device(run.layout.devices, config.device)
     plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
     manifests = {folder.name: read_manifest(run, folder.name) for folder in group_folders(run.paths.windows)}
+    for group, manifest in manifests.items():
+        require_unchanged(run, run.paths.exports / group, manifest)
     with measuring():
         load = os.getloadavg()[0]
         groups = {group: _measure(run, device, plan, group, manifest) for group, manifest in manifests.items()}

@@ -3,7 +3,6 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from foresense.export.weeks_label import readout_of
 from foresense.signals import BenchmarkReport, read_json, write_json
 from foresense.signals.weeks import TEST, WeekWindows, open_week_windows
 from foresense.steps.actigraphy_service import serve
-from foresense.steps.benchmarking import finish_benchmark, read_manifest, require_unchanged, ship, this_machine
+from foresense.steps.benchmarking import finish_benchmark, read_manifest, require_current, ship, this_machine
 from foresense.steps.frame import StepRun
 from foresense.steps.window_actigraphy import GROUP
 from foresense.windows.minute_scaler import load_minute_scaler
@@ -47,7 +46,7 @@ def benchmark_actigraphy(run: StepRun, config: ActigraphyBenchmarkConfig) -> Ben
     artefact, manifest = run.paths.exports / GROUP, read_manifest(run, GROUP)
     evaluation = read_json(artefact / "evaluation.json")
     windows = open_week_windows(run.paths.windows / GROUP)
-    _require_same(run, artefact, manifest)
+    require_current(run, artefact, manifest, "weeks")
     plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
     asked = _asked(windows, artefact, int(evaluation["turn"]))
     with tempfile.TemporaryDirectory(prefix="foresense-benchmark-") as folder, measuring():
@@ -96,13 +95,3 @@ def _asked(windows: WeekWindows, artefact: Path, turn: int) -> Asked:
         labels=windows.labels[people],
         readout=readout_of(artefact),
     )
-
-
-def _require_same(run: StepRun, artefact: Path, manifest: dict[str, Any]) -> None:
-    require_unchanged(run, artefact, manifest)
-    found = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
-    if manifest["data_sha256"] != found:
-        raise ValueError(
-            f"{artefact}: exported for other weeks than {run.paths.windows / GROUP} holds now; run `foresense train "
-            f"{run.pipeline}` and `foresense export {run.pipeline}` again"
-        )

@@ -11,7 +11,7 @@ from foresense.bench.wrist import GATES, local_session, measure_variants
 from foresense.config.activity import ActivityBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
 from foresense.signals import BenchmarkReport, read_json, write_json
-from foresense.steps.benchmarking import finish_benchmark, read_manifest, ship, this_machine
+from foresense.steps.benchmarking import finish_benchmark, read_manifest, require_current, ship, this_machine
 from foresense.steps.frame import StepRun
 from foresense.steps.window_activity import GROUP
 
@@ -28,7 +28,7 @@ def benchmark_activity(run: StepRun, config: ActivityBenchmarkConfig) -> Benchma
         config: The plan, the device and the gates.
 
     Raises:
-        ValueError: an unknown gate; an artefact that changed after its export.
+        ValueError: an unknown gate; an artefact that changed after its export, or that is about other recordings.
         ConfigError: no such device, or one that is not this machine.
         FileNotFoundError: windows or artefact are absent; says which command writes them.
         WorkerError: a measuring process failed.
@@ -36,6 +36,7 @@ def benchmark_activity(run: StepRun, config: ActivityBenchmarkConfig) -> Benchma
     require_known(config.gates, GATES)
     device = this_machine(run, config.device, "a classifier")
     artefact, manifest = run.paths.exports / GROUP, read_manifest(run, GROUP)
+    require_current(run, artefact, manifest, "recordings")
     evaluation = read_json(artefact / "evaluation.json")
     plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
     with measuring():

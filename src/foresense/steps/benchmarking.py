@@ -61,6 +61,26 @@ def require_unchanged(run: StepRun, artefact: Path, manifest: Mapping[str, Any])
             )
 
 
+def require_current(run: StepRun, artefact: Path, manifest: Mapping[str, Any], what: str) -> None:
+    """Refuse an artefact that changed after its export, or that was made from other data than lie here now.
+
+    Args:
+        run: The step that is running.
+        artefact: Its folder.
+        manifest: Content of its manifest.
+        what: Windows are cut from, for the message.
+
+    Raises:
+        ValueError: names the file that changed, or the windows.
+    """
+    require_unchanged(run, artefact, manifest)
+    if manifest["data_sha256"] != read_json(run.paths.windows / "manifest.json")["recordings_sha256"]:
+        raise ValueError(
+            f"{artefact}: exported for other {what} than {run.paths.windows / artefact.name} holds now; run `foresense "
+            f"train {run.pipeline}` and `foresense export {run.pipeline}` again"
+        )
+
+
 def ship(
     variants: Mapping[str, Facts], limits: Mapping[str, GateConfig], gates: Gates
 ) -> tuple[str | None, list[Gate]]:
