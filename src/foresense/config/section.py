@@ -1,7 +1,8 @@
 """The base of every typed section: frozen, no unknown key, and errors that name the nearest known key."""
 
 from difflib import get_close_matches
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,14 +31,14 @@ def problems_of(error: ValidationError, kind: type[BaseModel]) -> list[str]:
 
 
 def _line(found: dict[str, Any], kind: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in found["loc"]) or "(section)"
+    keys, known = _followed(kind, found["loc"])
+    where = ".".join(keys) or "(section)"
     if found["type"] != "extra_forbidden":
         return f"{where}: {found['msg']} (found {_shown(found['input'])})"
-    key = str(found["loc"][-1])
-    known = _known_keys(kind, found["loc"][:-1])
+    key = keys[-1]
     near = get_close_matches(key, known, n=1, cutoff=0.5)
     advice = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{where}: unknown key{advice} (known: {', '.join(sorted(known))})"
+    return f"{where}: unknown key{advice} (known: {', '.join(known)})"
 
 
 def _shown(value: object) -> str:
@@ -45,19 +46,43 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields that the model at `path` below `kind` has."""
-    models: list[type[BaseModel]] = [kind]
-    for part in path:
-        inner: list[type[BaseModel]] = []
-        for model in models:
-            field = model.model_fields.get(str(part))
-            inner += _models_in(field.annotation) if field is not None else []
-        models = inner or models  # a key of a mapping or an index of a list does not change the model
-    return sorted({name for model in models for name in model.model_fields})
+def _followed(kind: type[BaseModel], path: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The keys of `path` as they stand in the file, and what is known in the place of the last one, in order."""
+    keys: list[str] = []
+    known: list[str] = []
+    annotation: Any = kind
+    for part in map(str, path):
+        models = _models_of(annotation)
+        tagged = [model for model in models if _is_tag(part, model)]
+        if len(models) > 1 and tagged:  # which of several sections was chosen: pydantic's word, no key of the file
+            annotation = tagged[0]
+            continue
+        keys.append(part)
+        if models:
+            fields = models[0].model_fields
+            known = sorted(fields)
+            annotation = fields[part].annotation if part in fields else None
+        else:
+            annotation = _element_of(annotation)
+    return keys, known
 
 
-def _models_in(annotation: object) -> list[type[BaseModel]]:
+def _models_of(annotation: object) -> list[type[BaseModel]]:
+    """The sections that a value of this type can be; none where it is a mapping, a list or a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    if get_origin(annotation) not in (Annotated, Union, UnionType):
+        return []
+    return [model for argument in get_args(annotation) for model in _models_of(argument)]
+
+
+def _is_tag(part: str, model: type[BaseModel]) -> bool:
+    return any(part in get_args(field.annotation) for field in model.model_fields.values())
+
+
+def _element_of(annotation: object) -> object:
+    """Type of what a mapping or a list holds, `| None` or not; None of anything else."""
+    held = [argument for argument in get_args(annotation) if argument not in (..., NoneType)]
+    if get_origin(annotation) is Annotated or get_origin(annotation) in (Union, UnionType):
+        return _element_of(held[0])
+    return held[-1] if held else None
