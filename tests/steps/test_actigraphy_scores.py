@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from foresense.config.actigraphy_pipeline import ActigraphyWindowConfig
-from foresense.evaluate.binary import compare_repeated, judge_binary, judge_repeated
+from foresense.evaluate.binary import compare_binary, judge_binary
 from foresense.signals import SignalError
 from foresense.signals.weeks import TEST, TRAIN, VALIDATION, WeekWindows
 from foresense.steps.actigraphy_scores import dealings_of, differences, is_surely_ahead, judge, said_of
@@ -117,11 +117,11 @@ def test_dealings_are_averaged_and_do_not_vote() -> None:
     with_roles = windows_of(labels, np.concatenate([roles, np.full((1, 6), VALIDATION, np.int8)]), n_weeks=1)
     assert dealings_of(with_roles.roles) == [0, 1, 2]
     held = np.stack([right, wrong])
-    found = judge_repeated(labels, held, threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
+    found = judge_binary(labels, held, threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
     assert found.metrics["auroc"] == pytest.approx((1.0 + 0.0) / 2)  # their mean would be right about everybody
-    one = judge_repeated(labels, held[:1], threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
+    one = judge_binary(labels, held[:1], threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
     assert one == judge_binary(labels, right, threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
-    gained = compare_repeated(labels, held[:1], held, threshold=0.5, rng=np.random.default_rng(0), n_resamples=50)
+    gained = compare_binary(labels, held[:1], held, thresholds=(0.5, 0.5), rng=np.random.default_rng(0), n_resamples=50)
     assert gained["auroc"].value == pytest.approx(0.5)
 
 

@@ -77,7 +77,8 @@ def judge_binary(
 
     Args:
         truth: (n,), 0 or 1 (or bool).
-        scores: (n,), probabilities of class 1.
+        scores: (n,), probabilities of class 1; or (k, n), several sets of them for the same recordings: each metric is
+            the mean over the sets, that of one model on average and not of several models that vote.
         threshold: From which score on to say yes, chosen elsewhere (`best_threshold` on validation); or (n,), that of
             each recording, where folds chose their own.
         rng: Draws the recordings.
@@ -88,9 +89,9 @@ def judge_binary(
         BinaryError: shapes or classes that do not fit; `UnusableScoreError`, `OneClassError`.
     """
     is_positive = _checked_truth(truth)
-    ranked = _Ranked.of(is_positive, scores, threshold)
-    values = ranked.metrics(np.ones((1, len(is_positive))))
-    drawn = [ranked.metrics(weights) for weights in _resamples(is_positive, rng, n_resamples)]
+    sets = _ranked(is_positive, scores, threshold)
+    values = _metrics(sets, np.ones((1, len(is_positive))))
+    drawn = [_metrics(sets, weights) for weights in _resamples(is_positive, rng, n_resamples)]
     return BinaryScores(
         n=len(is_positive),
         n_positive=int(is_positive.sum()),
@@ -114,8 +115,8 @@ def compare_binary(
 
     Args:
         truth: (n,), 0 or 1.
-        first: (n,), probabilities of class 1.
-        second: (n,), other probabilities for the same recordings.
+        first: (n,) or (k, n), probabilities of class 1 as in `judge_binary`.
+        second: (n,) or (j, n), other probabilities for the same recordings.
         thresholds: Of the first and of the second, as in `judge_binary`.
         rng: Draws the recordings, the same for both.
         n_resamples: How many sets of recordings are drawn.
@@ -126,89 +127,11 @@ def compare_binary(
     """
     is_positive = _checked_truth(truth)
     one, other = (
-        _Ranked.of(is_positive, scores, threshold)
-        for scores, threshold in zip((first, second), thresholds, strict=True)
+        _ranked(is_positive, scores, threshold) for scores, threshold in zip((first, second), thresholds, strict=True)
     )
 
     def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
-        mine, theirs = one.metrics(weights), other.metrics(weights)
-        return {name: mine[name] - theirs[name] for name in BINARY_METRICS}
-
-    values = differences(np.ones((1, len(is_positive))))
-    drawn = [differences(weights) for weights in _resamples(is_positive, rng, n_resamples)]
-    return {
-        name: Difference(float(values[name][0]), _interval(np.concatenate([part[name] for part in drawn]), level))
-        for name in BINARY_METRICS
-    }
-
-
-def judge_repeated(
-    truth: np.ndarray,
-    scores: np.ndarray,
-    *,
-    threshold: float,
-    rng: np.random.Generator,
-    n_resamples: int = N_RESAMPLES,
-    level: float = LEVEL,
-) -> BinaryScores:
-    """As `judge_binary`, of several sets of scores of the same recordings: each metric is the mean over the sets.
-
-    So it is that of one model on average, and not of several models that vote. A resample holds the same recordings in
-    every set.
-
-    Args:
-        truth: (n,), 0 or 1.
-        scores: (k, n), probabilities of class 1.
-        threshold: From which score on to say yes.
-        rng: Draws the recordings.
-        n_resamples: How many sets of recordings are drawn.
-        level: Share of the resampled values inside an interval.
-
-    Raises:
-        BinaryError: as `judge_binary`.
-    """
-    is_positive = _checked_truth(truth)
-    sets = [_Ranked.of(is_positive, one, threshold) for one in scores]
-    values = _mean_metrics(sets, np.ones((1, len(is_positive))))
-    drawn = [_mean_metrics(sets, weights) for weights in _resamples(is_positive, rng, n_resamples)]
-    return BinaryScores(
-        n=len(is_positive),
-        n_positive=int(is_positive.sum()),
-        prevalence=float(is_positive.mean()),
-        metrics={name: float(values[name][0]) for name in BINARY_METRICS},
-        intervals={name: _interval(np.concatenate([one[name] for one in drawn]), level) for name in BINARY_METRICS},
-    )
-
-
-def compare_repeated(
-    truth: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    *,
-    threshold: float,
-    rng: np.random.Generator,
-    n_resamples: int = N_RESAMPLES,
-    level: float = LEVEL,
-) -> dict[str, Difference]:
-    """Name in BINARY_METRICS -> `judge_repeated` of the first minus that of the second, with the paired interval.
-
-    Args:
-        truth: (n,), 0 or 1.
-        first: (k, n), probabilities of class 1.
-        second: (j, n), other probabilities for the same recordings.
-        threshold: From which score on to say yes.
-        rng: Draws the recordings, the same for both.
-        n_resamples: How many sets of recordings are drawn.
-        level: Share of the resampled differences inside an interval.
-
-    Raises:
-        BinaryError: as `judge_binary`.
-    """
-    is_positive = _checked_truth(truth)
-    one, other = ([_Ranked.of(is_positive, row, threshold) for row in scores] for scores in (first, second))
-
-    def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
-        mine, theirs = _mean_metrics(one, weights), _mean_metrics(other, weights)
+        mine, theirs = _metrics(one, weights), _metrics(other, weights)
         return {name: mine[name] - theirs[name] for name in BINARY_METRICS}
 
     values = differences(np.ones((1, len(is_positive))))
@@ -292,7 +215,11 @@ class _Ranked:
         }
 
 
-def _mean_metrics(sets: Sequence[_Ranked], weights: np.ndarray) -> dict[str, np.ndarray]:
+def _ranked(is_positive: np.ndarray, scores: np.ndarray, threshold: float | np.ndarray) -> list[_Ranked]:
+    return [_Ranked.of(is_positive, one, threshold) for one in np.atleast_2d(scores)]
+
+
+def _metrics(sets: Sequence[_Ranked], weights: np.ndarray) -> dict[str, np.ndarray]:
     """Each metric of each resample, mean over the sets: (r, n) to (r,)."""
     found = [one.metrics(weights) for one in sets]
     return {name: np.mean([one[name] for one in found], axis=0) for name in BINARY_METRICS}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from foresense.evaluate.binary import compare_binary, compare_repeated, judge_binary, judge_repeated
+from foresense.evaluate.binary import compare_binary, judge_binary
 from foresense.evaluate.classification import Difference, Interval
 from foresense.signals.weeks import TEST, VALIDATION, WeekWindows
 
@@ -105,8 +105,8 @@ def of_people(windows: WeekWindows, of_weeks: np.ndarray, turn: int, role: int) 
 def judge(windows: WeekWindows, said: Said) -> Scores:
     """Every metric over the people who were held out, mean over the dealings."""
     truth = windows.labels[said.people]
-    whole = judge_repeated(truth, said.held_out, threshold=THRESHOLD, rng=_rng())
-    ranking = judge_repeated(truth, said.ranks, threshold=THRESHOLD, rng=_rng())
+    whole = judge_binary(truth, said.held_out, threshold=THRESHOLD, rng=_rng())
+    ranking = judge_binary(truth, said.ranks, threshold=THRESHOLD, rng=_rng())
     return Scores(
         {name: (ranking if name in RANKING else whole).metrics[name] for name in METRICS},
         {name: (ranking if name in RANKING else whole).intervals[name] for name in METRICS},
@@ -116,8 +116,9 @@ def judge(windows: WeekWindows, said: Said) -> Scores:
 def differences(windows: WeekWindows, first: Said, second: Said) -> dict[str, Difference]:
     """Metric -> first minus second over the same people, with the paired interval."""
     truth = windows.labels[first.people]
-    whole = compare_repeated(truth, first.held_out, second.held_out, threshold=THRESHOLD, rng=_rng())
-    ranking = compare_repeated(truth, first.ranks, second.ranks, threshold=THRESHOLD, rng=_rng())
+    halves = (THRESHOLD, THRESHOLD)
+    whole = compare_binary(truth, first.held_out, second.held_out, thresholds=halves, rng=_rng())
+    ranking = compare_binary(truth, first.ranks, second.ranks, thresholds=halves, rng=_rng())
     return {name: (ranking if name in RANKING else whole)[name] for name in METRICS}
 
 
