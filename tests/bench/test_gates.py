@@ -1,8 +1,8 @@
 import pytest
 
-from foresense.bench import clips, limits, mixed, weeks, wrist
-from foresense.bench.gates import GATES, judge_gates
-from foresense.bench.limits import Gates, nothing_ships
+from foresense.bench import clips, mixed, weeks, wrist
+from foresense.bench.gates import GATES
+from foresense.bench.limits import Gates, judge_gates, nothing_ships
 from foresense.config import GateConfig
 
 FACTS = {
@@ -26,25 +26,25 @@ TABLES = {"forecasts": GATES, "windows": wrist.GATES, "mixed": mixed.GATES, "wee
 def test_every_gate_fails_at_1_2_times_its_limit_and_holds_below_it(table: str, name: str) -> None:
     gates: Gates = TABLES[table]
     value = gates[name][1](FACTS)
-    failed = limits.judge_gates({name: GateConfig(at_most=value / 1.2)}, FACTS, gates)[0]
+    failed = judge_gates({name: GateConfig(at_most=value / 1.2)}, FACTS, gates)[0]
     assert not failed.passed
     assert failed.headroom == pytest.approx(-0.2)
     assert failed.value == value
-    assert limits.judge_gates({name: GateConfig(at_most=value * 1.2)}, FACTS, gates)[0].passed
-    assert not limits.judge_gates({name: GateConfig(at_least=value * 1.2)}, FACTS, gates)[0].passed
+    assert judge_gates({name: GateConfig(at_most=value * 1.2)}, FACTS, gates)[0].passed
+    assert not judge_gates({name: GateConfig(at_least=value * 1.2)}, FACTS, gates)[0].passed
 
 
 def test_an_unknown_gate_names_the_nearest() -> None:
     with pytest.raises(
         ValueError, match=r"no gate 'latency_p95_ms'; did you mean 'latency_ms_p95'\? \(known: size_mib"
     ):
-        judge_gates({"latency_p95_ms": GateConfig(at_most=1)}, FACTS)
+        judge_gates({"latency_p95_ms": GateConfig(at_most=1)}, FACTS, GATES)
 
 
 def test_a_gate_without_a_measurement_is_an_error_not_a_pass() -> None:
     unmeasured = {**FACTS, "mse_ratio_to_best_baseline": None}
     with pytest.raises(ValueError, match=r"gates\.mse_ratio_to_best_baseline: nothing was measured for it"):
-        judge_gates({"mse_ratio_to_best_baseline": GateConfig(at_most=1)}, unmeasured)
+        judge_gates({"mse_ratio_to_best_baseline": GateConfig(at_most=1)}, unmeasured, GATES)
 
 
 def test_nothing_that_ships_is_a_failed_gate() -> None:

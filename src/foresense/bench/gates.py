@@ -1,11 +1,6 @@
 """Gates of an exported forecaster: what each name measures, in which unit."""
 
-from collections.abc import Mapping
-
-from foresense.bench import limits as bounds
 from foresense.bench.limits import COMMON, Facts, Gates
-from foresense.config import GateConfig
-from foresense.signals import Gate
 
 
 def _mse_ratio(facts: Facts) -> float:
@@ -28,16 +23,3 @@ GATES: Gates = {
     "mse_ratio_to_best_baseline": ("1", _mse_ratio),
     "agreement_max_abs_error": ("scaled units", lambda facts: facts["agreement_max_abs_error"]),
 }
-
-
-def judge_gates(limits: Mapping[str, GateConfig], facts: Facts) -> list[Gate]:
-    """Judge the facts of one variant of a forecaster.
-
-    Args:
-        limits: gate -> its bound.
-        facts: What was measured, as in the benchmark's report.
-
-    Raises:
-        ValueError: no such gate, or one whose value could not be measured.
-    """
-    return bounds.judge_gates(limits, facts, GATES)

@@ -46,7 +46,7 @@ def judge_gates(limits: Mapping[str, GateConfig], facts: Facts, gates: Gates) ->
         gates: What can be judged.
 
     Raises:
-        ValueError: no such gate.
+        ValueError: no such gate, or one whose value could not be measured.
     """
     require_known(limits, gates)
     return [

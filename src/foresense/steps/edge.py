@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from foresense.bench.gates import judge_gates
+from foresense.bench.gates import GATES
+from foresense.bench.limits import judge_gates
 from foresense.config import AnyPipeline, PipelineConfig
 from foresense.signals import BenchmarkReport, ExportReport, Layout, read_report
 from foresense.steps.decision import EdgeVerdict
@@ -61,6 +62,6 @@ def edge_verdict(layout: Layout, pipeline: str, group: str, model_sha256: str, c
         _, facts, report = measured_facts(layout, pipeline, group, model_sha256)
         if not isinstance(config, PipelineConfig):
             return EdgeVerdict(tuple(report.gates))
-        return EdgeVerdict(tuple(judge_gates(config.benchmark.gates, facts)))
+        return EdgeVerdict(tuple(judge_gates(config.benchmark.gates, facts, GATES)))
     except ValueError as error:
         return EdgeVerdict(problem=str(error))
