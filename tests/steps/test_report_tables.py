@@ -15,7 +15,7 @@ def test_what_is_written_is_read_again_and_a_missing_number_stays_empty(tmp_path
 
 def test_losses_are_rows_of_candidate_and_turn(tmp_path: Path) -> None:
     first = [{"epoch": 0.0, "train": 0.5, "validation": 1 / 3}, {"epoch": 1.0, "train": 1e-9, "validation": 12345678.9}]
-    write_losses(tmp_path / "loss.csv", losses_of({"small": [first, first[:1]]}))
+    write_losses(tmp_path / "loss.csv", losses_of({"small/0": first, "small/1": first[:1]}))
     assert (tmp_path / "loss.csv").read_text() == (
         "training,epoch,train,validation\n"
         "small/0,0,0.5,0.33333333\n"

@@ -55,7 +55,7 @@ def actigraphy_report(
         run.paths.reports / "metrics.json",
         {f"{key}_{name}": round(scores[who].metrics[name], 6) for key, who in headline.items() for name in METRICS[:3]},
     )
-    histories = {name: [one.fit.history for one in found] for name, found in trained.items()}
+    histories = {f"{name}/{turn}": one.fit.history for name, found in trained.items() for turn, one in enumerate(found)}
     write_losses(run.paths.reports / "loss.csv", losses_of(histories))
     candidates = _candidates(judged, trained, rivals)
     draw_everyone(plots / "candidates.png", run.pipeline, judged)

@@ -66,7 +66,7 @@ def mixed_report(
             **{f"best_rival_{name}": round(judged.scores[judged.rival].metrics[name], 6) for name in shown},
         },
     )
-    histories = {name: [one.fit.history for one in found] for name, found in trained.items()}
+    histories = {f"{name}/{turn}": one.fit.history for name, found in trained.items() for turn, one in enumerate(found)}
     write_losses(run.paths.reports / "loss.csv", losses_of(histories))
     candidates = _candidates(judged, trained, rivals)
     plots = run.paths.reports / "plots"

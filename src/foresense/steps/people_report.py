@@ -59,7 +59,7 @@ def people_report(
             "best_rival_macro_f1": round(rival.metrics["macro_f1"], 6),
         },
     )
-    histories = {name: [one.history for one in found] for name, found in fits.items()}
+    histories = {f"{name}/{fold}": one.history for name, found in fits.items() for fold, one in enumerate(found)}
     write_losses(run.paths.reports / "loss.csv", losses_of(histories))
     _draw(run, data, judged)
     write_tables(run.paths.reports / "plots", judged.scores, judged.smoothed)

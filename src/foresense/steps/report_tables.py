@@ -27,17 +27,14 @@ def write_losses(path: Path, rows: Iterable[tuple[str, int, float, float]]) -> N
     write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
-def losses_of(
-    histories: Mapping[str, Iterable[Sequence[Mapping[str, float]]]],
-) -> list[tuple[str, int, float, float]]:
-    """Rows for `write_losses` of candidates that were trained turn by turn.
+def losses_of(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[tuple[str, int, float, float]]:
+    """Rows for `write_losses`.
 
     Args:
-        histories: Candidate -> for each turn its epochs, {epoch, train, validation}.
+        histories: Name of a training -> its epochs, {epoch, train, validation}.
     """
     return [
-        (f"{name}/{turn}", round(row["epoch"]), row["train"], row["validation"])
-        for name, turns in histories.items()
-        for turn, history in enumerate(turns)
+        (name, round(row["epoch"]), row["train"], row["validation"])
+        for name, history in histories.items()
         for row in history
     ]

@@ -1,14 +1,14 @@
 """The report of the step `train`: its groups joined, with one sentence for people, and the same flat for MLflow."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresense.config import CandidateConfig, TrainConfig
-from foresense.signals import Gate, TrainReport, Windows, write_bytes, write_json
+from foresense.signals import Gate, TrainReport, Windows, write_json
 from foresense.steps.frame import StepRun
+from foresense.steps.report_tables import losses_of, write_losses
 from foresense.steps.train_evaluation import GroupResult, Joined
 
 
@@ -35,7 +35,8 @@ def report_of(
         + f" ({certainty(groups)})."
     )
     write_json(run.paths.reports / "metrics.json", found.headline)
-    _write_loss(run.paths.reports / "loss.csv", results)
+    histories = {f"{group}/{name}": fit.history for group, one in results.items() for name, fit in one.fits.items()}
+    write_losses(run.paths.reports / "loss.csv", losses_of(histories))
     return run.finish(
         TrainReport,
         **provenance,
@@ -71,16 +72,6 @@ def certainty(groups: dict[str, dict[str, Any]]) -> str:
         return f"surely ahead in {ahead}, surely behind in {behind} of {len(bounds)}"
     low, high = bounds[0]
     return f"difference [{low:.4f}, {high:.4f}]" + (", perhaps chance" if low <= 0 <= high else "")
-
-
-def _write_loss(path: Path, results: dict[str, GroupResult]) -> None:
-    lines = ["training,epoch,train,validation"]
-    for group, result in results.items():
-        for name, found in result.fits.items():
-            lines += [
-                f"{group}/{name},{row['epoch']:.0f},{row['train']:.8g},{row['validation']:.8g}" for row in found.history
-            ]
-    write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
 def flat_parameters(
