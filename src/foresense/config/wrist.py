@@ -1,11 +1,10 @@
 """The section of a classifier of wrist windows; everything that is wrong with it is said at once."""
 
-from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, PositiveInt, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, ModelWrapValidatorHandler, PositiveInt, model_validator
 
+from foresense.config.rules import Rules, checked_at_once
 from foresense.config.section import Section
 
 
@@ -50,32 +49,7 @@ class WristModelConfig(Section):
     @model_validator(mode="wrap")
     @classmethod
     def _everything_at_once(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        found: list[InitErrorDetails] = []
-        wrong: set[str] = set()
-        try:
-            section = handler(given)
-        except ValidationError as error:
-            if not isinstance(given, Mapping):
-                raise
-            found = [_again(one) for one in error.errors(include_url=False)]
-            wrong = {str(one["loc"][0]) for one in found}
-            section = handler({name: value for name, value in given.items() if name not in wrong})
-        misfits = [said for fields, rule in _RULES if not wrong & fields and (said := rule(section)) is not None]
-        found += [{"type": _told("misfit", said), "input": given} for said in misfits]
-        if found:
-            raise ValidationError.from_exception_data(cls.__name__, found)
-        return section
-
-
-def _again(found: Any) -> InitErrorDetails:
-    """A finding to raise once more: same place, same words."""
-    unknown = found["type"] == "extra_forbidden"
-    kind = found["type"] if unknown else _told(found["type"], found["msg"])
-    return {"type": kind, "loc": found["loc"], "input": found["input"]}
-
-
-def _told(kind: Any, words: str) -> PydanticCustomError:
-    return PydanticCustomError(kind, "{words}", {"words": words})
+        return checked_at_once(cls.__name__, given, handler, _RULES)
 
 
 def _whole_patches(section: WristModelConfig) -> str | None:
@@ -141,8 +115,7 @@ def _checkpoints_of_layers(section: WristModelConfig) -> str | None:
     return None
 
 
-#: The fields that must be right alone before a rule is asked, and the rule: what does not go together, or None.
-_RULES: tuple[tuple[frozenset[str], Callable[[WristModelConfig], str | None]], ...] = (
+_RULES: Rules[WristModelConfig] = (
     (frozenset({"model", "window_length", "patch_length"}), _whole_patches),
     (frozenset({"model", "d_model", "n_heads", "rope"}), _even_heads),
     (frozenset({"model", "d_model"}), _room_for_the_head),
