@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foresense.export.verify import SEAL
+from foresense.export.manifest import SEAL
 from foresense.signals import file_sha256, read_json, write_json
 from foresense.steps.verify import verify
 

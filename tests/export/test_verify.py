@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from foresense.export import FORMATS
-from foresense.export.verify import SEAL, VerifyResult, verify_artefact
+from foresense.export.manifest import SEAL
+from foresense.export.verify import VerifyResult
 from foresense.signals import file_sha256
 from foresense.steps.verify import verify
 
@@ -53,7 +54,7 @@ def test_one_flipped_byte_is_found(artefact: Path, name: str) -> None:
     content = bytearray((artefact / name).read_bytes())
     content[len(content) // 2] ^= 1
     (artefact / name).write_bytes(content)
-    result = verify_artefact(artefact)
+    result = verify(artefact)
     assert not result.passed
     assert only(result).startswith(f"{name}: SHA-256 is {file_sha256(artefact / name)}, manifest.json says ")
 
@@ -65,9 +66,9 @@ def test_one_flipped_byte_of_the_manifest_or_its_seal_is_found(artefact: Path, p
         content = bytearray(intact)
         content[int(position * len(content))] ^= 1
         (artefact / name).write_bytes(content)
-        assert only(verify_artefact(artefact)).endswith(f"which {SEAL} does not say; nothing else was checked")
+        assert only(verify(artefact)).endswith(f"which {SEAL} does not say; nothing else was checked")
         (artefact / name).write_bytes(intact)
-    assert verify_artefact(artefact).passed
+    assert verify(artefact).passed
 
 
 def test_sha256sum_reads_the_seal(artefact: Path) -> None:
@@ -78,7 +79,7 @@ def test_sha256sum_reads_the_seal(artefact: Path) -> None:
 def test_a_missing_and_an_unlisted_file_are_found(artefact: Path) -> None:
     (artefact / "README.md").unlink()
     (artefact / "model.pkl").write_bytes(b"\x80\x04")
-    assert verify_artefact(artefact).problems == (
+    assert verify(artefact).problems == (
         "README.md: listed in manifest.json, not a file of this folder",
         "model.pkl: not listed in manifest.json",
     )
@@ -88,13 +89,13 @@ def test_a_folder_that_nobody_listed_is_found(artefact: Path) -> None:
     advice = "; Python would run what lies in it in place of the files that are: remove it"
     for name, more in {"more": "", "__pycache__": advice}.items():
         (artefact / name).mkdir()
-        assert only(verify_artefact(artefact)) == f"{name}: not listed in manifest.json{more}"
+        assert only(verify(artefact)) == f"{name}: not listed in manifest.json{more}"
         (artefact / name).rmdir()
 
 
 def test_a_manifest_that_gives_a_file_two_digests_is_found(artefact: Path) -> None:
     edit(artefact / "manifest.json", lambda manifest: manifest["variants"]["onnx-float32"].update(sha256="0" * 64))
-    assert only(verify_artefact(artefact)) == "onnx-float32: manifest.json gives two SHA-256 for onnx-float32.onnx"
+    assert only(verify(artefact)) == "onnx-float32: manifest.json gives two SHA-256 for onnx-float32.onnx"
 
 
 def test_the_scaler_of_another_machine_is_found_even_with_matching_digests(artefact: Path) -> None:
@@ -104,19 +105,19 @@ def test_the_scaler_of_another_machine_is_found_even_with_matching_digests(artef
     edit(artefact / "scaler.json", swap)
     edit(artefact / "manifest.json", lambda manifest: swap(manifest["scaler"]))
     relist(artefact)
-    assert only(verify_artefact(artefact)).startswith("scaler.json: golden samples of 'current' differ by")
+    assert only(verify(artefact)).startswith("scaler.json: golden samples of 'current' differ by")
 
 
 def test_a_scaler_that_is_not_the_manifests_is_found(artefact: Path) -> None:
     edit(artefact / "scaler.json", lambda content: content["mean"].reverse())
     relist(artefact)
-    assert only(verify_artefact(artefact)).startswith("scaler.json: mean is [")
+    assert only(verify(artefact)).startswith("scaler.json: mean is [")
 
 
 def test_a_wrong_channel_order_is_found(artefact: Path) -> None:
     edit(artefact / "scaler.json", lambda content: content["channels"].reverse())
     relist(artefact)
-    assert only(verify_artefact(artefact)) == (
+    assert only(verify(artefact)) == (
         "scaler.json: channels ['current', 'temp_body'], manifest.json has ['temp_body', 'current'] in order"
     )
 
@@ -127,20 +128,18 @@ def test_a_model_that_answers_otherwise_is_found(artefact: Path) -> None:
     golden["onnx-float32"] = golden["onnx-float32"] + 0.01
     np.savez(artefact / "golden.npz", allow_pickle=False, **golden)
     relist(artefact)
-    assert only(verify_artefact(artefact)) == (
-        "onnx-float32: differs from golden 'onnx-float32' by 0.01, allowed 0.0001"
-    )
+    assert only(verify(artefact)) == ("onnx-float32: differs from golden 'onnx-float32' by 0.01, allowed 0.0001")
 
 
 def test_a_manifest_that_points_outside_is_refused(artefact: Path) -> None:
     (artefact.parent / "outside").write_text("x")
     edit(artefact / "manifest.json", lambda manifest: manifest["files"].update({"../outside": "0" * 64}))
-    assert only(verify_artefact(artefact)) == "../outside: listed in manifest.json, not a file of this folder"
+    assert only(verify(artefact)) == "../outside: listed in manifest.json, not a file of this folder"
 
 
 def test_a_manifest_without_its_parts_is_refused(artefact: Path) -> None:
     edit(artefact / "manifest.json", lambda manifest: manifest.pop("scaler"))
-    assert only(verify_artefact(artefact)) == "manifest.json: scaler missing"
+    assert only(verify(artefact)) == "manifest.json: scaler missing"
 
 
 def test_all_artefacts_of_a_pipeline_are_checked(artefact: Path, tmp_path: Path) -> None:

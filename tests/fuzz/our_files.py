@@ -12,7 +12,7 @@ import numpy as np
 from foresense.bridge.payload import Schema
 from foresense.config import ConfigError, read_pipelines, read_stages
 from foresense.config.pat import PatWeightsError
-from foresense.export.verify import SEAL
+from foresense.export.manifest import SEAL
 from foresense.registry.folder import MANIFEST, PARTS, VersionError, seal_version, verify_version
 from foresense.registry.weights import WeightsError, fetch_weights
 from foresense.signals import SignalError, file_sha256

@@ -14,7 +14,7 @@ from flatbuffers import Builder
 from onnx import TensorProto, helper, numpy_helper
 
 from foresense.config.actigraphy_service import ActigraphyServiceConfig
-from foresense.export.verify import SEAL
+from foresense.export.manifest import SEAL
 from foresense.service import (
     EncoderError,
     SecurityError,

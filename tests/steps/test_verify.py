@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from foresense.__main__ import app
-from foresense.export.verify import SEAL
+from foresense.export.manifest import SEAL
 from foresense.signals import file_sha256
 from foresense.steps.verify import verify
 from tests.forged import assert_each_array_is_missed, seal_again
@@ -31,9 +31,17 @@ def test_a_pipelines_artefacts_are_checked_one_by_one_and_named(tmp_path: Path) 
     )
 
 
-def test_a_single_artefact_is_checked_as_such(tmp_path: Path) -> None:
-    write_manifest(tmp_path, '{"schema_version": 99}')
+KINDS = ("forecast", "activity", "mixed", "weeks", "clips", "pi")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_artefact_is_checked_as_such(kind: str, tmp_path: Path) -> None:
+    write_manifest(tmp_path, json.dumps({"schema_version": 99, "kind": kind}))
     assert verify(tmp_path).problems == ("manifest.json: expected schema_version 1",)
+    write_manifest(tmp_path, json.dumps({"schema_version": 1, "kind": kind}))
+    (problem,) = verify(tmp_path).problems
+    assert problem.startswith("manifest.json: ")
+    assert problem.endswith(" missing")
 
 
 def test_a_manifest_that_was_cut_off_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -92,7 +100,7 @@ def test_a_forged_file_that_holds_no_arrays_is_refused_by_its_name(tmp_path: Pat
     assert problem.startswith("golden.npz: no arrays that can be read: ")
 
 
-@pytest.mark.parametrize("kind", ["forecast", "activity", "mixed", "weeks", "clips", "pi"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_manifest_of_another_release_is_a_difference_and_never_a_crash(kind: str, tmp_path: Path) -> None:
     result = verify(laid_out(tmp_path, kind=kind, variants=[], models=[], golden=None, preparation=None))
     assert not result.passed

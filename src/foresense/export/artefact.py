@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from foresense.export import predict
+from foresense.export.manifest import SCHEMA_VERSION, write_manifest
 from foresense.export.proof import convert_all, versions
 from foresense.export.readme import readme_text
 from foresense.export.source import ExportSource
-from foresense.export.verify import SEAL
-from foresense.signals import Windows, file_sha256, write_bytes, write_json
-
-SCHEMA_VERSION = 1
+from foresense.signals import Windows, write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -97,9 +95,7 @@ def build_artefact(
     write_bytes(folder / "predict.py", Path(predict.__file__).read_bytes())
     manifest = _manifest(folder, windows, origin, proven.facts, proven.refused, n_golden=len(contexts))
     write_bytes(folder / "README.md", readme_text(manifest, origin.evaluation).encode())
-    manifest["files"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    write_json(folder / "manifest.json", manifest)
-    write_bytes(folder / SEAL, f"{file_sha256(folder / 'manifest.json')}  manifest.json\n".encode())
+    write_manifest(folder, manifest)
     return BuiltArtefact(variants=proven.facts, refused=proven.refused)
 
 

@@ -11,13 +11,12 @@ import numpy as np
 from foresense.config.anomaly import SpectrogramConfig
 from foresense.export.artefact import BuiltArtefact
 from foresense.export.keras_format import KerasSource, export_keras, run_file
+from foresense.export.manifest import SCHEMA_VERSION, write_manifest
 from foresense.export.pi import FLOAT_TOLERANCE, INTEGER_TOLERANCE
 from foresense.export.proof import versions
-from foresense.export.verify import SEAL
 from foresense.features import grey_images, logmel
-from foresense.signals import file_sha256, write_bytes, write_json
+from foresense.signals import write_bytes, write_json
 
-SCHEMA_VERSION = 1
 #: Variants whose arithmetic is that of floats: another processor differs by the order of sums only.
 _FLOATS = ("tflite-float32", "tflite-float16", "onnx-float32")
 
@@ -94,15 +93,8 @@ def build_clips_artefact(
         "refused": export.refused,
     }
     write_bytes(folder / "README.md", _readme(manifest).encode())
-    manifest["files"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    write_json(folder / "manifest.json", manifest)
-    seal(folder)
+    write_manifest(folder, manifest)
     return BuiltArtefact(variants=export.variants, refused=export.refused)
-
-
-def seal(folder: Path) -> None:
-    """Write the digest of a manifest beside it."""
-    write_bytes(folder / SEAL, f"{file_sha256(folder / 'manifest.json')}  manifest.json\n".encode())
 
 
 def inputs_of(clips: np.ndarray, preparation: Mapping[str, Any], input_shape: Sequence[int]) -> np.ndarray:

@@ -10,13 +10,13 @@ import numpy as np
 from torch import nn
 
 from foresense.export import mixed_predict
-from foresense.export.artefact import SCHEMA_VERSION, BuiltArtefact
+from foresense.export.artefact import BuiltArtefact
+from foresense.export.manifest import SCHEMA_VERSION, write_manifest
 from foresense.export.mixed_inputs import INPUTS, MixedInputs, example_csv, hard_inputs, joined
 from foresense.export.mixed_predict import OUTPUT
 from foresense.export.proof import ExportError, Proven, convert_all, versions
 from foresense.export.source import ExportSource
-from foresense.export.verify import SEAL
-from foresense.signals import file_sha256, write_bytes, write_json
+from foresense.signals import write_bytes, write_json
 from foresense.signals.mixed_schema import MixedSchema
 
 #: What a model of mixed recordings can leave as.
@@ -145,9 +145,7 @@ def build_mixed_artefact(
     manifest["golden"] = {"file": "golden.npz", "n": len(golden), "hard": list(hard_names)}
     manifest["example"] = {"file": "example.csv", "statics": statics}
     write_bytes(folder / "README.md", _readme(manifest).encode())
-    manifest["files"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    write_json(folder / "manifest.json", manifest)
-    write_bytes(folder / SEAL, f"{file_sha256(folder / 'manifest.json')}  manifest.json\n".encode())
+    write_manifest(folder, manifest)
     return BuiltArtefact(variants=proven.facts, refused=proven.refused)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from foresense.export.device import measure, smoke_test
 from foresense.export.keras_format import TFLITE, run_file
+from foresense.export.manifest import write_manifest
 from foresense.export.pi_texts import readme_text, requirements_text, unit_name, unit_text
-from foresense.signals import file_sha256, write_bytes, write_json
+from foresense.signals import file_sha256, write_bytes
 
 #: How far another processor may be from the golden vectors, as a share of the largest of them, or of 1: float32 sums
 #: come in another order; integers may be rounded the other way, by two steps of an int8 output's 256.
@@ -150,8 +151,7 @@ def build_pi_folder(
     write_bytes(folder / "requirements_pi.txt", requirements_text().encode("ascii"))
     write_bytes(folder / unit_name(pipeline), unit_text(pipeline, manifest).encode("ascii"))
     write_bytes(folder / "README.md", readme_text(manifest).encode("ascii"))
-    manifest["files"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)
     return manifest
 
 

@@ -7,14 +7,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from foresense.export.manifest import SEAL
 from foresense.export.predict import open_model
 from foresense.export.quiet import quieted
 from foresense.signals import file_sha256, read_json
 
-SCHEMA_VERSION = 1
 Opened = TypeVar("Opened")
-#: SHA-256 of the manifest, as `sha256sum` writes and checks it: the one file that the manifest cannot list.
-SEAL = "manifest.json.sha256"
 WANTED = {"files", "channels", "units", "context", "horizon", "scaler", "windowing", "variants", "golden"}
 NEEDED = {"scaler.json", "windowing.json", "evaluation.json", "golden.npz", "predict.py", "README.md"}
 #: What else to say of a name that is not listed: whoever imports a module of the folder leaves compiled files there.
@@ -52,26 +50,13 @@ class VerifyResult:
         return "\n  ".join([f"{self.artefact}: {len(self.problems)} difference(s) ({checked})", *self.problems])
 
 
-def verify_artefact(folder: Path) -> VerifyResult:
-    """Check one artefact.
+def verify_forecast_artefact(folder: Path, manifest: dict[str, Any]) -> VerifyResult:
+    """Check the files of one artefact by SHA-256, its descriptions, then every variant on the golden vectors.
 
-    Raises:
-        FileNotFoundError: no manifest there.
-        ValueError: the manifest is not JSON.
+    Args:
+        folder: The artefact; its seal has been checked.
+        manifest: Content of `manifest.json`, with the keys of WANTED.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there; give the folder of one artefact, exports/<pipeline>/<group>")
-    expected = f"{file_sha256(path)}  manifest.json\n"
-    if not (folder / SEAL).is_file() or (folder / SEAL).read_bytes() != expected.encode():
-        said = f"SHA-256 is {expected.split()[0]}, which {SEAL} does not say"
-        return VerifyResult(folder, 0, (), (f"manifest.json: {said}; nothing else was checked",))
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
-        return VerifyResult(folder, 0, (), (f"manifest.json: expected schema_version {SCHEMA_VERSION}",))
-    absent = sorted(WANTED - set(manifest))
-    if absent:
-        return VerifyResult(folder, 0, (), (f"manifest.json: {', '.join(absent)} missing",))
     problems, broken = listed_files(folder, manifest, NEEDED)
     problems += _descriptions(folder, manifest, broken)
     run, found = _golden(folder, manifest, broken)

@@ -14,17 +14,16 @@ import numpy as np
 from foresense.config.pat import PatSize
 from foresense.export import pat_runtime
 from foresense.export.artefact import BuiltArtefact
+from foresense.export.manifest import SCHEMA_VERSION, write_manifest
 from foresense.export.pat import OUTPUT, agreed_source, keras_difference
 from foresense.export.pat_runtime import open_features
 from foresense.export.proof import ExportError, Proven, convert_all, versions
-from foresense.export.verify import SEAL
 from foresense.export.weeks_label import HEAD
 from foresense.models.pat import INPUT, build_encoder, load
-from foresense.signals import file_sha256, write_bytes, write_json
+from foresense.signals import write_bytes, write_json
 from foresense.signals.actigraphy import MINUTES_PER_DAY, MINUTES_PER_WEEK
 from foresense.windows.minute_scaler import MinuteScaler
 
-SCHEMA_VERSION = 1
 #: Units of the features, which are of the order of 1: float32 files differ from the network by the order of sums.
 TOLERANCE = 1e-5
 #: Monday; made-up weeks begin here.
@@ -130,9 +129,7 @@ def build_weeks_artefact(
     manifest["agreement"]["keras_max_abs_error"] = keras_error
     manifest["golden"] = {"file": "golden.npz", "n": n_golden}
     write_bytes(folder / "README.md", _readme(manifest).encode())
-    manifest["files"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    write_json(folder / "manifest.json", manifest)
-    write_bytes(folder / SEAL, f"{file_sha256(folder / 'manifest.json')}  manifest.json\n".encode())
+    write_manifest(folder, manifest)
     return BuiltArtefact(variants=proven.facts, refused=proven.refused)
 
 

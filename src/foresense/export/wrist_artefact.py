@@ -10,12 +10,12 @@ from torch import nn
 
 from foresense.config.wrist import WristModelConfig
 from foresense.export import label
-from foresense.export.artefact import SCHEMA_VERSION, BuiltArtefact
+from foresense.export.artefact import BuiltArtefact
+from foresense.export.manifest import SCHEMA_VERSION, write_manifest
 from foresense.export.proof import convert_all, versions
 from foresense.export.source import ExportSource
-from foresense.export.verify import SEAL
 from foresense.features import statistical
-from foresense.signals import file_sha256, write_bytes, write_json
+from foresense.signals import write_bytes, write_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +102,7 @@ def build_wrist_artefact(
     write_json(folder / "evaluation.json", origin.evaluation)
     manifest = _manifest(network, names, origin, proven.facts, proven.refused, n_golden=min(n_golden, len(windows)))
     write_bytes(folder / "README.md", _readme(manifest).encode())
-    manifest["files"] = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    write_json(folder / "manifest.json", manifest)
-    write_bytes(folder / SEAL, f"{file_sha256(folder / 'manifest.json')}  manifest.json\n".encode())
+    write_manifest(folder, manifest)
     return BuiltArtefact(variants=proven.facts, refused=proven.refused)
 
 

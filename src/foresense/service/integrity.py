@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from foresense.export.verify import SEAL
+from foresense.export.manifest import SEAL, seal_of
 from foresense.service.errors import SecurityError
 from foresense.signals import file_sha256, read_json
 
@@ -37,7 +37,7 @@ def verify_model_integrity(folder: Path, *, manifest_sha256: str | None = None) 
     found = file_sha256(manifest_path)
     if manifest_sha256 is not None and found != manifest_sha256:
         raise _refused(folder, [_differs(MANIFEST, found, manifest_sha256, "the lock")])
-    if seal_path.read_bytes() != f"{found}  {MANIFEST}\n".encode():
+    if seal_path.read_bytes() != seal_of(found):
         raise _refused(folder, [f"{MANIFEST}: SHA-256 is sha256:{found}, which {SEAL} does not say"])
     manifest: dict[str, Any] = read_json(manifest_path)
     _compare(folder, manifest.get("files", {}))

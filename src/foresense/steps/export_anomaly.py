@@ -10,7 +10,7 @@ import numpy as np
 from foresense.config.anomaly import AnomalyNetworkConfig, SpectrogramConfig
 from foresense.config.anomaly_pipeline import AnomalyExportConfig
 from foresense.export.artefact import BuiltArtefact
-from foresense.export.clips_artefact import ClipsOrigin, build_clips_artefact, seal
+from foresense.export.clips_artefact import ClipsOrigin, build_clips_artefact
 from foresense.export.keras_format import KerasSource, run_file
 from foresense.export.pi import PiFolderError, PiLimits, PiModel, Training, build_pi_folder
 from foresense.models.anomaly import WEIGHTS, load_network
@@ -83,7 +83,6 @@ def export_anomaly(run: StepRun, config: AnomalyExportConfig) -> ExportReport:
             pipeline=run.pipeline,
             limits=PiLimits(**config.limits.model_dump()),
         )
-        seal(beside / PI)
     return finish_export(
         run,
         GROUP,

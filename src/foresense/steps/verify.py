@@ -1,28 +1,29 @@
 """Verify: is an artefact still what left the pipeline?"""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from foresense.export.clips_verify import verify_clips_artefact, verify_pi_folder
-from foresense.export.mixed_verify import verify_mixed_artefact
-from foresense.export.verify import SEAL, VerifyResult, verify_artefact
-from foresense.export.weeks_verify import verify_weeks_artefact
-from foresense.export.wrist_verify import verify_wrist_artefact
+from foresense.export import clips_verify, mixed_verify, weeks_verify, wrist_verify
+from foresense.export import verify as forecast_verify
+from foresense.export.manifest import SCHEMA_VERSION, SEAL, seal_of
+from foresense.export.verify import VerifyResult
 from foresense.registry import ARTEFACT, VersionError, verify_version
 from foresense.signals import file_sha256
 from foresense.signals.json_object import read_object
 
-#: What the artefact is about -> how it is checked; anything else is taken for a forecast.
-_KINDS: dict[str, Callable[[Path, dict[str, Any]], VerifyResult]] = {
-    "activity": verify_wrist_artefact,
-    "clips": verify_clips_artefact,
-    "mixed": verify_mixed_artefact,
-    "pi": verify_pi_folder,
-    "weeks": verify_weeks_artefact,
+#: What the artefact is about -> keys of its manifest, and how it is checked.
+_KINDS: dict[str, tuple[Set[str], Callable[[Path, dict[str, Any]], VerifyResult]]] = {
+    "activity": (wrist_verify.WANTED, wrist_verify.verify_wrist_artefact),
+    "clips": (clips_verify.WANTED, clips_verify.verify_clips_artefact),
+    "mixed": (mixed_verify.WANTED, mixed_verify.verify_mixed_artefact),
+    "pi": (clips_verify.PI_WANTED, clips_verify.verify_pi_folder),
+    "weeks": (weeks_verify.WANTED, weeks_verify.verify_weeks_artefact),
 }
+#: The same of any other artefact.
+_FORECAST = (forecast_verify.WANTED, forecast_verify.verify_forecast_artefact)
 
 
 def verify(artefact: Path) -> VerifyResult:
@@ -85,14 +86,24 @@ def _verify_below(artefact: Path) -> VerifyResult:
 
 def _verify_one(folder: Path) -> VerifyResult:
     """By what the artefact is about; one whose seal is broken is not looked into."""
-    path, seal = folder / "manifest.json", folder / SEAL
-    is_sealed = seal.is_file() and seal.read_bytes() == f"{file_sha256(path)}  manifest.json\n".encode()
-    manifest = read_object(path) if is_sealed else {}
-    check = _KINDS.get(str(manifest.get("kind")))
+    seal, digest = folder / SEAL, file_sha256(folder / "manifest.json")
+    if not seal.is_file() or seal.read_bytes() != seal_of(digest):
+        return _refused(folder, f"SHA-256 is {digest}, which {SEAL} does not say; nothing else was checked")
+    manifest = read_object(folder / "manifest.json")
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        return _refused(folder, f"expected schema_version {SCHEMA_VERSION}")
+    wanted, check = _KINDS.get(str(manifest.get("kind")), _FORECAST)
+    absent = sorted(wanted - set(manifest))
+    if absent:
+        return _refused(folder, f"{', '.join(absent)} missing")
     try:
-        return verify_artefact(folder) if check is None else check(folder, manifest)
+        return check(folder, manifest)
     except (OSError, ImportError):
         raise
     except Exception as error:  # a manifest of another release, or sealed again by hand, may lead to anything
         told = f"{type(error).__name__}: {(str(error).splitlines() or ['no text'])[0]}"
-        return VerifyResult(folder, 0, (), (f"manifest.json: of a shape that this program cannot follow ({told})",))
+        return _refused(folder, f"of a shape that this program cannot follow ({told})")
+
+
+def _refused(folder: Path, why: str) -> VerifyResult:
+    return VerifyResult(folder, 0, (), (f"manifest.json: {why}",))
