@@ -19,7 +19,7 @@ from foresense.evaluate.binary import (
     compare_binary,
     judge_binary,
 )
-from foresense.evaluate.classification import Difference
+from foresense.evaluate.classification import Difference, verdict_of
 
 #: Metric -> scikit-learn's, of truth, scores and what is said.
 THEIRS = {
@@ -127,7 +127,7 @@ def test_a_paired_difference_knows_that_the_recordings_are_the_same() -> None:
     one, other = (judge_binary(truth, each, threshold=0.5, rng=np.random.default_rng(0)) for each in (better, scores))
     for name, sign in (("auroc", 1), ("auprc", 1), ("brier", -1), ("log_loss", -1)):
         assert found[name].value == pytest.approx(one.metrics[name] - other.metrics[name])
-        assert found[name].is_certain
+        assert verdict_of(name, found[name].interval) == "ahead"
         assert np.sign(found[name].value) == sign
         assert one.intervals[name][0] < other.intervals[name][1]
         assert other.intervals[name][0] < one.intervals[name][1]

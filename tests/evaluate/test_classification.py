@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from foresense.evaluate.classification import N_RESAMPLES, ClassScores, Difference, compare_classes, judge_classes
+from foresense.evaluate.classification import (
+    N_RESAMPLES,
+    ClassScores,
+    Difference,
+    compare_classes,
+    judge_classes,
+    verdict_of,
+)
 from foresense.evaluate.confusion import METRICS
 
 CLASSES = ("walk", "sit", "stand")
@@ -95,7 +102,8 @@ def test_a_prediction_does_not_differ_from_itself() -> None:
         truth, predicted, predicted, owners, n_classes=3, rng=np.random.default_rng(0), sequences=owners
     )
     assert set(found) == {*METRICS, "transition_accuracy"}
-    assert all(each == Difference(0.0, (0.0, 0.0)) and not each.is_certain for each in found.values())
+    assert all(each == Difference(0.0, (0.0, 0.0)) for each in found.values())
+    assert all(verdict_of(name, each.interval) == "not sure" for name, each in found.items())
 
 
 def test_a_paired_difference_knows_that_the_people_are_the_same() -> None:
@@ -109,7 +117,7 @@ def test_a_paired_difference_knows_that_the_people_are_the_same() -> None:
     found = compare_classes(truth, better, worse, owners, n_classes=2, rng=np.random.default_rng(0))["accuracy"]
     assert found.value == pytest.approx(0.1)
     np.testing.assert_allclose(found.interval, (0.1, 0.1))
-    assert found.is_certain
+    assert verdict_of("accuracy", found.interval) == "ahead"
     low, high = judged(truth, better, owners).intervals["accuracy"]
     assert high - low > 0.3
 
@@ -123,7 +131,7 @@ def test_the_interval_of_a_difference_is_binomial_when_one_wins_some_people_as_a
     np.testing.assert_allclose(found.interval, stats.binom.ppf([0.05, 0.95], 20, 9 / 20) / 20, atol=1e-12)
     turned = compare_classes(truth, second, first, owners, n_classes=3, rng=np.random.default_rng(0), level=0.9)
     assert turned["accuracy"].value == -found.value
-    assert turned["accuracy"].is_certain
+    assert verdict_of("accuracy", turned["accuracy"].interval) == "behind"
 
 
 def test_people_at_zero_stay_in_the_mean_of_transitions_and_people_without_any_do_not() -> None:
@@ -152,7 +160,7 @@ def test_the_difference_of_transitions_is_that_of_the_means() -> None:
     assert after is not None
     assert before is not None
     assert found.value == pytest.approx(after.mean - before.mean)
-    assert found.is_certain
+    assert verdict_of("transition_accuracy", found.interval) != "not sure"
 
 
 def test_nobody_changes_activity() -> None:
@@ -218,3 +226,10 @@ def test_what_cannot_be_judged_is_refused() -> None:
         judged(truth, predicted, owners, sequences=owners[1:])
     with pytest.raises(ValueError, match="windows of sequence 0 do not lie together"):
         judged(truth, predicted, owners, sequences=np.tile([0, 1], 15))
+
+
+def test_a_verdict_follows_the_interval_and_the_sense_of_its_metric() -> None:
+    above, across, below, unknown = (0.1, 0.3), (-0.1, 0.3), (-0.3, -0.1), (np.nan, np.nan)
+    intervals = (above, across, below, unknown)
+    assert [verdict_of("auroc", one) for one in intervals] == ["ahead", "not sure", "behind", "not sure"]
+    assert [verdict_of("rmse", one) for one in intervals] == ["behind", "not sure", "ahead", "not sure"]

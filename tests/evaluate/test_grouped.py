@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
+from foresense.evaluate.classification import verdict_of
 from foresense.evaluate.grouped import (
     COMPARED,
     ERROR_METRICS,
@@ -139,7 +140,7 @@ def test_an_interval_is_as_good_as_its_level_says() -> None:
     assert 0.86 <= inside / 100 <= 0.99
 
 
-def test_a_paired_difference_is_certain_where_the_same_weeks_are_better_by_the_same() -> None:
+def test_a_paired_difference_is_sure_where_the_same_weeks_are_better_by_the_same() -> None:
     data = world()
     known = np.nan_to_num(data["truth"])
     better = known + 0.9 * (data["predicted"] - known)
@@ -154,8 +155,8 @@ def test_a_paired_difference_is_certain_where_the_same_weeks_are_better_by_the_s
         for name in COMPARED:
             assert row[name].value == pytest.approx(mine.metrics[name] - theirs.metrics[name])
         assert row["mae"].value == pytest.approx(-0.1 * theirs.metrics["mae"])
-        assert row["mae"].is_certain
-        assert row["rmse"].is_certain
+        assert verdict_of("mae", row["mae"].interval) == "ahead"
+        assert verdict_of("rmse", row["rmse"].interval) == "ahead"
         assert mine.intervals["mae"][1] > theirs.intervals["mae"][0]  # unpaired, they overlap
     same = compare_errors(data["truth"], better, better, rng=np.random.default_rng(0), **arguments)
     assert all(one.value == 0 and one.interval == (0, 0) for one in same.overall.values())
@@ -298,7 +299,7 @@ def test_classes_without_a_known_row_or_with_one_block_have_no_interval() -> Non
     known = data["truth"] != UNKNOWN
     missed = (data["truth"] != data["predicted"])[known].mean()
     assert found["accuracy"].value == pytest.approx(missed)
-    assert found["accuracy"].is_certain
+    assert verdict_of("accuracy", found["accuracy"].interval) == "ahead"
     data["truth"][data["periods"] > 3] = UNKNOWN
     with pytest.raises(TooFewBlocksError, match=r"lie in 1 block\(s\) of 4 period"):
         compare_grouped_classes(data["truth"], data["predicted"], data["predicted"], n_classes=3, **arguments)

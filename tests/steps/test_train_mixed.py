@@ -12,7 +12,6 @@ from scipy.stats import binomtest
 from sklearn.metrics import mean_absolute_error, roc_auc_score, roc_curve
 
 from foresense.config import STEPS, MixedConfig
-from foresense.evaluate.classification import Difference
 from foresense.models.mixed_shipped import load_shipped
 from foresense.signals import FeaturesReport, Layout, SignalError, TrainReport, read_json, read_report, tree_sha256
 from foresense.signals.mixed_schema import MixedSchema
@@ -23,7 +22,7 @@ from foresense.steps.ingest_mixed import ingest_mixed
 from foresense.steps.mixed_data import MixedData, fold_of, network_of, read_mixed
 from foresense.steps.mixed_pictures import curves_of, wilson
 from foresense.steps.mixed_scores import task_of
-from foresense.steps.train_mixed import answers, train_mixed, verdict_of
+from foresense.steps.train_mixed import answers, train_mixed
 from foresense.steps.window_mixed import GROUP, window_mixed
 from foresense.training.mixed import outputs_of
 
@@ -339,12 +338,6 @@ def test_what_cannot_be_trained_is_said(ruled, forecast, tmp_path: Path) -> None
     two = replace(data, windows=replace(data.windows, class_names=("low", "high")))
     with pytest.raises(ValueError, match="two classes of a channel over time"):
         task_of(two, "class")
-
-
-def test_a_verdict_follows_the_interval_and_the_sense_of_its_metric() -> None:
-    above, across, below = (Difference(sum(bounds) / 2, bounds) for bounds in ((0.1, 0.3), (-0.1, 0.3), (-0.3, -0.1)))
-    assert [verdict_of("auroc", one) for one in (above, across, below)] == ["ahead", "not sure", "behind"]
-    assert [verdict_of("rmse", one) for one in (above, across, below)] == ["behind", "not sure", "ahead"]
 
 
 def test_curves_are_those_of_scikit_learn_and_intervals_those_of_scipy() -> None:

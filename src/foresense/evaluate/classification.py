@@ -7,7 +7,7 @@ but the accuracy of transitions is a function of the summed confusion matrix; a 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,6 +27,9 @@ N_RESAMPLES = 2000
 LEVEL = 0.95
 
 Interval = tuple[float, float]
+Verdict = Literal["ahead", "not sure", "behind"]
+#: Errors; of every other metric more is better.
+LOWER_IS_BETTER = frozenset({"mse", "rmse", "mae", "brier", "log_loss"})
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,13 @@ class Difference:
     value: float
     interval: Interval
 
-    @property
-    def is_certain(self) -> bool:
-        """The interval excludes zero."""
-        return self.interval[0] > 0 or self.interval[1] < 0
+
+def verdict_of(metric: str, interval: Sequence[float]) -> Verdict:
+    """What the interval of a difference, first minus second, says of the first; not sure: it holds 0 or is NaN."""
+    low, high = interval
+    if metric in LOWER_IS_BETTER:
+        low, high = -high, -low
+    return "ahead" if low > 0 else "behind" if high < 0 else "not sure"
 
 
 def judge_classes(

@@ -10,18 +10,12 @@ from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.actigraphy_pictures import draw_everyone, draw_metrics, draw_roc
 from foresense.steps.actigraphy_scores import CHOOSES, CHOSEN, METRICS, NETWORK
 from foresense.steps.frame import StepRun
-from foresense.steps.report_tables import decimal, losses_of, write_csv, write_losses
+from foresense.steps.report_tables import VERDICTS, decimal, losses_of, write_csv, write_losses
 from foresense.steps.window_actigraphy import GROUP
 
 if TYPE_CHECKING:
     from foresense.steps.actigraphy_training import TrainedWeeks
     from foresense.steps.train_actigraphy import Judged, Rival
-
-_WORDS = {
-    "ahead": "is AHEAD of the best rival",
-    "not sure": "is NOT SURELY AHEAD of the best rival",
-    "behind": "is BEHIND the best rival",
-}
 
 
 def actigraphy_report(
@@ -130,10 +124,10 @@ def _conclusion(pipeline: str, judged: "Judged", n_judged: int) -> str:
     )
     return (
         f"{pipeline}: AUROC {chosen.metrics[CHOOSES]:.3f} [{low:.3f}, {high:.3f}] on {n_judged} people held out "
-        f"(mean of {n_dealings} dealing(s)). The "
-        f"best network {_WORDS[judged.verdict]}, {judged.rival}: {network.metrics[CHOOSES]:.3f} against "
-        f"{rival.metrics[CHOOSES]:.3f}, difference {difference.value:+.3f} [{difference.interval[0]:+.3f}, "
-        f"{difference.interval[1]:+.3f}]. Ships: {ships}, {why}."
+        f"(mean of {n_dealings} dealing(s)). The best network {VERDICTS[judged.verdict]} the best rival, "
+        f"{judged.rival}: {network.metrics[CHOOSES]:.3f} against {rival.metrics[CHOOSES]:.3f}, "
+        f"difference {difference.value:+.3f} [{difference.interval[0]:+.3f}, {difference.interval[1]:+.3f}]. "
+        f"Ships: {ships}, {why}."
     )
 
 

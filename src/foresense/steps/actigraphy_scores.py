@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from foresense.evaluate.binary import compare_binary, judge_binary
-from foresense.evaluate.classification import Difference, Interval
+from foresense.evaluate.classification import Difference, Interval, verdict_of
 from foresense.signals.weeks import TEST, VALIDATION, WeekWindows
 
 #: Metrics of a report; the first one chooses.
@@ -128,7 +128,7 @@ def is_surely_ahead(windows: WeekWindows, turn: int, first: Said, second: Said) 
     found = compare_binary(
         truth, first.validation[turn], second.validation[turn], thresholds=(THRESHOLD, THRESHOLD), rng=_rng()
     )
-    return found[CHOOSES].interval[0] > 0
+    return verdict_of(CHOOSES, found[CHOOSES].interval) == "ahead"
 
 
 def _auroc(windows: WeekWindows, probabilities: np.ndarray, turn: int, role: int) -> float:

@@ -16,14 +16,13 @@ from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.anomaly_pictures import draw_everyone, draw_histograms, draw_most_anomalous, draw_roc
 from foresense.steps.anomaly_scores import CHOOSES
 from foresense.steps.frame import StepRun
-from foresense.steps.report_tables import decimal, write_csv, write_losses
+from foresense.steps.report_tables import VERDICTS, decimal, write_csv, write_losses
 from foresense.steps.window_anomaly import GROUP
 
 if TYPE_CHECKING:
     from foresense.steps.anomaly_training import TrainedDetector
     from foresense.steps.train_anomaly import Judged
 
-_WORDS = {"ahead": "is AHEAD of", "not sure": "is NOT SURELY AHEAD of", "behind": "is BEHIND"}
 _TELLS = "macro_f1"  # of conditions
 _MANY_UNITS = 20  # from here on an interval of 95 % holds the truth in more than 90 of 100 cases
 _EASY = 0.99  # of a rival's AUC: from here on a split tells little about a detector
@@ -134,7 +133,7 @@ def _conclusion(
         difference = judged.difference[split][CHOOSES]
         interval = "[{:.3f}, {:.3f}]".format(*mine.intervals[CHOOSES]) if mine.intervals else "(no interval)"
         parts.append(
-            f"{split}: AUC {mine.metrics[CHOOSES]:.3f} {interval} {_WORDS[judged.verdict(split)]} the "
+            f"{split}: AUC {mine.metrics[CHOOSES]:.3f} {interval} {VERDICTS[judged.verdict(split)]} the "
             f"best rival, {rival}, difference {_signed(difference.value)} [{_signed(difference.interval[0])}, "
             f"{_signed(difference.interval[1])}], {n_clips[0]} normal and {n_clips[1]} anomalous clips{_few(n_units)}"
         )

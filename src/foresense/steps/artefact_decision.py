@@ -1,8 +1,9 @@
 """The criteria of an artefact's promotion, each judged by itself; pure functions of what the reports hold."""
 
+from foresense.evaluate.classification import LOWER_IS_BETTER, verdict_of
 from foresense.steps.artefact_versions import Shipped
 from foresense.steps.decision import Criterion, Decision, EdgeVerdict, edge_criteria, not_rolled_back
-from foresense.steps.results_table import LOWER_IS_BETTER, Headline, certainty_of, interval_said, metric_name
+from foresense.steps.results_table import Headline, interval_said, metric_name
 
 
 def decide_artefact(
@@ -71,7 +72,7 @@ def _not_behind(found: Headline) -> Criterion:
     if not found.is_rival:
         if found.difference is None:
             return Criterion(name, asked, "the report holds no difference", False)
-        is_behind = certainty_of(found.metric, found.difference) == "behind"
+        is_behind = verdict_of(found.metric, found.difference[1:]) == "behind"
         return Criterion(name, asked, f"minus {found.rival}: {found.difference_said}", not is_behind)
     if found.ships == found.rival:
         return Criterion(name, asked, f"{found.ships} ships, the best rival itself", True)

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from foresense.evaluate.class_plots import Bars, plot_confusions, plot_scores
+from foresense.evaluate.classification import LOWER_IS_BETTER
 from foresense.evaluate.plots import BASELINE_COLOURS, GREY, MODEL_COLOUR, TRUTH_COLOUR, save_figure
-from foresense.steps.mixed_scores import CHOOSES, CHOSEN, ERRORS, NETWORK, ranks_in_turns
+from foresense.steps.mixed_scores import CHOOSES, CHOSEN, NETWORK, ranks_in_turns
 
 if TYPE_CHECKING:
     from foresense.steps.train_mixed import Judged
@@ -49,7 +50,7 @@ def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
     """The metric that chooses, of every candidate and rival on what is held out, with its interval; the best on top."""
     metric = CHOOSES[judged.task]
     names = [name for name in judged.said if name not in (CHOSEN, NETWORK)]
-    names.sort(key=lambda name: judged.scores[name].metrics[metric], reverse=metric in ERRORS)
+    names.sort(key=lambda name: judged.scores[name].metrics[metric], reverse=metric in LOWER_IS_BETTER)
     figure = Figure(figsize=(8, 0.36 * len(names) + 1.5), layout="constrained")
     axes = figure.subplots()
     for place, name in enumerate(names):
@@ -65,7 +66,7 @@ def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
     labels = [f"{name} (ships)" if name == judged.choices[0] else name for name in names]
     axes.set_yticks(np.arange(len(names)), labels, fontsize=8)
     unit = f", {judged.judge.data.target.unit}" if judged.task == "value" else ""
-    sense = "lower" if metric in ERRORS else "higher"
+    sense = "lower" if metric in LOWER_IS_BETTER else "higher"
     axes.set(
         xlabel=f"{metric.replace('_', ' ')}{unit} ({sense} is better), 95 % interval",
         title=f"{pipeline}: networks (blue) and rivals (orange) on {len(judged.judge.all_rows)} windows held out",
@@ -276,7 +277,9 @@ def draw_studies(path: Path, pipeline: str, judged: "Judged", studies: dict[str,
     best = judged.scores[judged.rival].metrics[metric]
     panels[-1].axhline(best, color=GREY, linestyle="--", linewidth=1, label=f"{judged.rival}, all labels")
     unit = f", {judged.judge.data.target.unit}" if judged.task == "value" else ""
-    panels[0].set_ylabel(f"{metric.replace('_', ' ')}{unit} ({'lower' if metric in ERRORS else 'higher'} is better)")
+    panels[0].set_ylabel(
+        f"{metric.replace('_', ' ')}{unit} ({'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)"
+    )
     for axes in panels:
         axes.title.set_fontsize(10)
         axes.grid(alpha=0.3)

@@ -7,24 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foresense.config.mixed_pipeline import MixedTrainConfig
+from foresense.evaluate.classification import LOWER_IS_BETTER
 from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.mixed_data import MixedData, MixedFold
 from foresense.steps.mixed_pictures import draw, draw_studies
-from foresense.steps.mixed_scores import CHOOSES, CHOSEN, ERRORS, NETWORK, OF_MODEL
-from foresense.steps.report_tables import decimal, losses_of, write_csv, write_losses
+from foresense.steps.mixed_scores import CHOOSES, CHOSEN, NETWORK, OF_MODEL
+from foresense.steps.report_tables import VERDICTS, decimal, losses_of, write_csv, write_losses
 from foresense.steps.window_mixed import GROUP
 
 if TYPE_CHECKING:
     from foresense.steps.mixed_rivals import TrainedRival
     from foresense.steps.mixed_training import TrainedMixed
     from foresense.steps.train_mixed import Judged
-
-_WORDS = {
-    "ahead": "is AHEAD of the best rival",
-    "not sure": "is NOT SURELY AHEAD of the best rival",
-    "behind": "is BEHIND the best rival",
-}
 
 
 def mixed_report(
@@ -132,7 +127,7 @@ def _conclusion(pipeline: str, data: MixedData, judged: "Judged") -> str:
     low, high = chosen.intervals[metric]
     difference = judged.difference[metric]
     by_rivals = {name: judged.said[name].chosen_by[0] for name in judged.rivals}
-    first = min(by_rivals, key=lambda name: by_rivals[name] * (1 if metric in ERRORS else -1))
+    first = min(by_rivals, key=lambda name: by_rivals[name] * (1 if metric in LOWER_IS_BETTER else -1))
     ships = judged.choices[0]
     of_network = judged.said[NETWORK].chosen_by[0]
     why = (
@@ -142,10 +137,11 @@ def _conclusion(pipeline: str, data: MixedData, judged: "Judged") -> str:
     )
     return (
         f"{pipeline}: {metric} {chosen.metrics[metric]:.3f} [{low:.3f}, {high:.3f}]{unit} on "
-        f"{len(judged.judge.all_rows)} windows held out. The best network {_WORDS[judged.verdict]}, {judged.rival}: "
-        f"{network.metrics[metric]:.3f} against {rival.metrics[metric]:.3f}, difference {difference.value:+.3f} "
-        f"[{difference.interval[0]:+.3f}, {difference.interval[1]:+.3f}]. Ships: {ships}, {why} ({metric} of the best "
-        f"network, {judged.networks[0]}, {of_network:.3f}; of the best rival, {first}, {by_rivals[first]:.3f})."
+        f"{len(judged.judge.all_rows)} windows held out. The best network {VERDICTS[judged.verdict]} the best rival, "
+        f"{judged.rival}: {network.metrics[metric]:.3f} against {rival.metrics[metric]:.3f}, "
+        f"difference {difference.value:+.3f} [{difference.interval[0]:+.3f}, {difference.interval[1]:+.3f}]. "
+        f"Ships: {ships}, {why} ({metric} of the best network, {judged.networks[0]}, {of_network:.3f}; "
+        f"of the best rival, {first}, {by_rivals[first]:.3f})."
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from foresense.evaluate.binary import best_threshold, compare_binary, judge_binary
-from foresense.evaluate.classification import Difference, Interval
+from foresense.evaluate.classification import LOWER_IS_BETTER, Difference, Interval
 from foresense.evaluate.grouped import compare_errors, crossed, judge_errors
 from foresense.evaluate.grouped_classes import compare_grouped_classes, judge_grouped_classes
 from foresense.steps.mixed_data import MixedData, Predicts
@@ -30,8 +30,6 @@ OF_MODEL: dict[Task, tuple[str, ...]] = {
     "binary": ("auroc", "auprc", "brier"),
     "classes": ("macro_f1", "cohen_kappa", "accuracy"),
 }
-#: Lower is better.
-ERRORS = ("mae", "rmse", "brier", "log_loss")
 #: What is judged beside candidates and rivals: in each turn the best of all on validation, and the best network there.
 CHOSEN, NETWORK = "chosen", "best network"
 SEED_OF_INTERVALS = 20_261_122  # of every bootstrap: intervals are a function of the predictions alone
@@ -98,7 +96,7 @@ def ranks_in_turns(test: Sequence[np.ndarray]) -> np.ndarray:
 
 def is_better(metric: str, first: float, second: float) -> bool:
     """Whether `first` is a better value of the metric than `second`."""
-    return first < second if metric in ERRORS else first > second
+    return first < second if metric in LOWER_IS_BETTER else first > second
 
 
 def metrics_of(task: Task, truth: np.ndarray, said: np.ndarray) -> dict[str, float]:

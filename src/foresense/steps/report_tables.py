@@ -1,11 +1,15 @@
-"""Tables beside reports, as text: rows of CSV, and the losses of trainings."""
+"""Tables beside reports, as text: rows of CSV, and the losses of trainings; and verdicts in words."""
 
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from foresense.evaluate.classification import Verdict
 from foresense.signals import write_bytes
+
+#: A verdict in a sentence.
+VERDICTS: dict[Verdict, str] = {"ahead": "is AHEAD of", "not sure": "is NOT SURELY AHEAD of", "behind": "is BEHIND"}
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from foresense.config import AnyPipeline, PipelineConfig, read_pipelines
 from foresense.config.activity import ActivityConfig
 from foresense.config.anomaly_pipeline import AnomalyConfig
+from foresense.evaluate.classification import verdict_of
 from foresense.signals import BenchmarkReport, Gate, Layout, TrainReport, read_report
 from foresense.steps.train_report import certainty
 
@@ -24,11 +24,6 @@ NOTE = (
     "that rival. Errors (MSE, in squared scaled units, and RMSE) are better when lower, all others when higher. "
     "Latency of one forecast, label or verdict on one thread of {cpu}, {threads} threads."
 )
-
-
-#: Errors; of every other metric more is better, and 1 is the best there is.
-LOWER_IS_BETTER = frozenset({"mse", "rmse", "mae"})
-Certainty = Literal["ahead", "behind", "not sure"]
 
 
 @dataclass(frozen=True)
@@ -92,13 +87,6 @@ def headline(config: AnyPipeline, train: TrainReport) -> Headline:
     )
 
 
-def certainty_of(metric: str, difference: Sequence[float]) -> Certainty:
-    """What the interval of a difference [value, low, high] to a rival says of the model."""
-    _, low, high = difference
-    better, worse = (high < 0, low > 0) if metric in LOWER_IS_BETTER else (low > 0, high < 0)
-    return "ahead" if better else "behind" if worse else "not sure"
-
-
 def table(rows: Rows) -> list[str]:
     """Lines of Markdown: a row for each pipeline, and a note on what the columns say.
 
@@ -141,7 +129,7 @@ def _row(name: str, config: AnyPipeline, train: TrainReport, benchmark: Benchmar
     ships = f"{found.ships}, **a rival**" if found.is_rival else found.ships
     rival = found.rival if found.rival_value is None else f"{found.rival}: {found.rival_value:#.3g}"
     difference = found.difference_said
-    if found.difference is not None and certainty_of(found.metric, found.difference) == "behind":
+    if found.difference is not None and verdict_of(found.metric, found.difference[1:]) == "behind":
         difference = difference.replace("behind", "**behind**")
     gates = [*train.gates, *benchmark.gates]
     failed = [gate.name for gate in gates if not gate.passed]
@@ -175,7 +163,7 @@ def _of_forecasts(train: TrainReport) -> Headline:
 
 def _difference(metric: str, found: Sequence[float]) -> str:
     value, low, high = (round(one, 9) + 0.0 for one in found)  # no rounding error, no minus before a zero
-    return f"{value:+.2g} [{low:+.2g}, {high:+.2g}]: {certainty_of(metric, (value, low, high))}"
+    return f"{value:+.2g} [{low:+.2g}, {high:+.2g}]: {verdict_of(metric, (low, high))}"
 
 
 def interval_said(interval: Sequence[float]) -> str:

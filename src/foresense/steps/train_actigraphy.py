@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
-from foresense.evaluate.classification import Difference
+from foresense.evaluate.classification import Difference, Verdict, verdict_of
 from foresense.models import model_sha256
 from foresense.models.logistic_rule import LogisticRule, turned
 from foresense.signals import (
@@ -92,10 +92,9 @@ class Judged:
     difference: dict[str, Difference]
 
     @property
-    def verdict(self) -> Literal["ahead", "not sure", "behind"]:
-        """Whether NETWORK is ahead of `rival`; not sure: the interval holds 0."""
-        low, high = self.difference[CHOOSES].interval
-        return "ahead" if low > 0 else "behind" if high < 0 else "not sure"
+    def verdict(self) -> Verdict:
+        """Whether NETWORK is ahead of `rival`."""
+        return verdict_of(CHOOSES, self.difference[CHOOSES].interval)
 
 
 def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport:

@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from foresense.config.anomaly_pipeline import AnomalyTrainConfig
 from foresense.evaluate.anomaly import AnomalyScores
-from foresense.evaluate.classification import ClassScores, Difference
+from foresense.evaluate.classification import ClassScores, Difference, Verdict, verdict_of
 from foresense.models.anomaly import DESCRIPTION, WEIGHTS, is_autoencoder
 from foresense.signals import Gate, TrainReport, read_json, replaced_folder, tree_sha256, write_json
 from foresense.steps.anomaly_data import ClipData, open_data
@@ -81,10 +81,9 @@ class Judged:
         """The split that chooses."""
         return next(iter(self.turns))
 
-    def verdict(self, split: str) -> Literal["ahead", "not sure", "behind"]:
-        """Whether what ships is ahead of the best rival; not sure: the interval holds 0."""
-        low, high = self.difference[split][CHOOSES].interval
-        return "ahead" if low > 0 else "behind" if high < 0 else "not sure"
+    def verdict(self, split: str) -> Verdict:
+        """Whether what ships is ahead of the best rival."""
+        return verdict_of(CHOOSES, self.difference[split][CHOOSES].interval)
 
 
 def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:
@@ -240,7 +239,7 @@ def choose(
     for name, candidate in config.candidates.items():
         if candidate.can_ship and name != config.default:
             found = compare(choosing, said[name], said[config.default])[CHOOSES]
-            if found.interval[0] > 0:
+            if verdict_of(CHOOSES, found.interval) == "ahead":
                 ahead[name] = found
     if not ahead:
         return config.default, "the default; no other candidate is surely ahead of it on the clips that choose"

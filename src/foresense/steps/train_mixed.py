@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from foresense.config.mixed_pipeline import MixedTrainConfig
-from foresense.evaluate.classification import Difference, Interval
+from foresense.evaluate.classification import Difference, Interval, Verdict, verdict_of
 from foresense.models import model_sha256
 from foresense.models.dualpatch import DualPatch
 from foresense.models.mixed import save_mixed
@@ -26,7 +26,6 @@ from foresense.steps.mixed_rivals import TrainedRival, rivals_of, shipped_rival,
 from foresense.steps.mixed_scores import (
     CHOOSES,
     CHOSEN,
-    ERRORS,
     NETWORK,
     OF_MODEL,
     Judge,
@@ -44,7 +43,6 @@ from foresense.steps.window_mixed import GROUP
 from foresense.training.mixed import outputs_of
 
 LOG = logging.getLogger(__name__)
-Verdict = Literal["ahead", "not sure", "behind"]
 _CLOSE = 1e-3  # deviations of the target, or of a probability: what ships says the same as what was judged
 _FAR_SHARE = 0.01  # of the windows: float32 may take another branch of a tree where a feature lies on its threshold
 
@@ -234,7 +232,7 @@ def judge_all(
         scores=scores,
         difference=difference,
         by_group=judge.differences_by_group(said[NETWORK], said[rival]),
-        verdict=verdict_of(metric, difference[metric]),
+        verdict=verdict_of(metric, difference[metric].interval),
     )
 
 
@@ -244,7 +242,7 @@ def _is_surely_ahead(judge: Judge, fold: MixedFold, network: Said, rival: Said) 
     there = replace(judge, rows=(fold.validation,))
     sayings = [Said((), (one.validation[number],), (), one.thresholds[number : number + 1]) for one in (network, rival)]
     difference = there.differences(*sayings).get(metric)
-    return difference is not None and verdict_of(metric, difference) == "ahead"
+    return difference is not None and verdict_of(metric, difference.interval) == "ahead"
 
 
 def answers(outputs: np.ndarray, task: Task) -> np.ndarray:
@@ -264,16 +262,6 @@ def _curve_value(judge: Judge, outputs: np.ndarray) -> tuple[float, Interval]:
     scores = judge.scores(Said(validation=(), test=test, chosen_by=(), thresholds=halves), by_group=False)
     metric = CHOOSES[judge.task]
     return scores.metrics[metric], scores.intervals[metric]
-
-
-def verdict_of(metric: str, difference: Difference) -> Verdict:
-    """What the interval of a difference says; an error that is lower is ahead."""
-    low, high = difference.interval
-    if metric in ERRORS:
-        low, high = -high, -low
-    if low > 0:
-        return "ahead"
-    return "behind" if high < 0 else "not sure"
 
 
 def _choose(said: Mapping[str, Said], metric: str) -> tuple[str, ...]:
