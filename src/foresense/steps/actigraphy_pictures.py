@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,14 +10,11 @@ from scipy.stats import rankdata
 from foresense.evaluate.actigraphy import METRICS as DEFINITIONS
 from foresense.evaluate.plots import BASELINE_COLOURS, GREY, MODEL_COLOUR, save_figure
 from foresense.signals.weeks import WeekWindows
-from foresense.steps.actigraphy_scores import CHOOSES, CHOSEN, NETWORK
+from foresense.steps.actigraphy_scores import CHOOSES, CHOSEN, NETWORK, Judged
 from foresense.steps.mixed_pictures import curves_of
 
-if TYPE_CHECKING:
-    from foresense.steps.train_actigraphy import Judged
 
-
-def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_everyone(path: Path, pipeline: str, judged: Judged) -> None:
     """AUROC of every candidate and rival over the people who were held out, with its interval; the best on top."""
     names = [name for name in judged.said if name not in (CHOSEN, NETWORK)]
     names.sort(key=lambda name: judged.scores[name].metrics[CHOOSES])
@@ -44,7 +40,7 @@ def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
     save_figure(figure, path)
 
 
-def draw_roc(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_roc(path: Path, pipeline: str, judged: Judged) -> None:
     """ROC of the best network and the best rival: people ranked within their turn, those of all dealings together."""
     figure = Figure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.subplots()

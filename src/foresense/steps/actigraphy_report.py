@@ -1,29 +1,27 @@
 """The report of a training on weeks of minutes, its pictures, and the numbers of each picture beside it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
 from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.actigraphy_pictures import draw_everyone, draw_metrics, draw_roc
-from foresense.steps.actigraphy_scores import CHOOSES, CHOSEN, METRICS, NETWORK
+from foresense.steps.actigraphy_rivals import Rival
+from foresense.steps.actigraphy_scores import CHOOSES, CHOSEN, METRICS, NETWORK, Judged
+from foresense.steps.actigraphy_training import TrainedWeeks
 from foresense.steps.frame import StepRun
 from foresense.steps.report_tables import VERDICTS, decimal, losses_of, write_csv, write_losses
 from foresense.steps.window_actigraphy import GROUP
-
-if TYPE_CHECKING:
-    from foresense.steps.actigraphy_training import TrainedWeeks
-    from foresense.steps.train_actigraphy import Judged, Rival
 
 
 def actigraphy_report(
     run: StepRun,
     config: ActigraphyTrainConfig,
-    judged: "Judged",
-    trained: Mapping[str, Sequence["TrainedWeeks"]],
-    rivals: Mapping[str, Sequence["Rival"]],
+    judged: Judged,
+    trained: Mapping[str, Sequence[TrainedWeeks]],
+    rivals: Mapping[str, Sequence[Rival]],
     evaluation: dict[str, Any],
     *,
     clinical: tuple[Sequence[str], np.ndarray],
@@ -112,7 +110,7 @@ def actigraphy_report(
     )
 
 
-def _conclusion(pipeline: str, judged: "Judged", n_judged: int) -> str:
+def _conclusion(pipeline: str, judged: Judged, n_judged: int) -> str:
     """In one breath: who was held out, the comparison, and what ships and why."""
     chosen, network, rival = (judged.scores[name] for name in (CHOSEN, NETWORK, judged.rival))
     (low, high), difference = chosen.intervals[CHOOSES], judged.difference[CHOOSES]
@@ -132,7 +130,7 @@ def _conclusion(pipeline: str, judged: "Judged", n_judged: int) -> str:
 
 
 def _candidates(
-    judged: "Judged", trained: Mapping[str, Sequence["TrainedWeeks"]], rivals: Mapping[str, Sequence["Rival"]]
+    judged: Judged, trained: Mapping[str, Sequence[TrainedWeeks]], rivals: Mapping[str, Sequence[Rival]]
 ) -> dict[str, dict[str, Any]]:
     """The table of everyone: what validation and the test say, sizes and seconds."""
     found: dict[str, dict[str, Any]] = {}

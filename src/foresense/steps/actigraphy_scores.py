@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from foresense.evaluate.binary import compare_binary, judge_binary
-from foresense.evaluate.classification import Difference, Interval, verdict_of
+from foresense.evaluate.classification import Difference, Interval, Verdict, verdict_of
 from foresense.signals.weeks import TEST, VALIDATION, WeekWindows
 
 #: Metrics of a report; the first one chooses.
@@ -129,6 +129,37 @@ def is_surely_ahead(windows: WeekWindows, turn: int, first: Said, second: Said) 
         truth, first.validation[turn], second.validation[turn], thresholds=(THRESHOLD, THRESHOLD), rng=_rng()
     )
     return verdict_of(CHOOSES, found[CHOOSES].interval) == "ahead"
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is known at the end of a training.
+
+    Attributes:
+        windows: Weeks, people, turns.
+        said: Candidate, rival, CHOSEN or NETWORK -> what it says of people.
+        scores: Of everyone in `said`.
+        choices: For each turn, the best candidate where it is surely ahead of the best rival that can ship, by the
+            people who choose; else that rival. The choice of the first turn ships.
+        networks: For each turn, the candidate that is best there.
+        rivals: Names.
+        rival: The one that is best on what is held out: the hardest one to beat.
+        difference: Metric -> NETWORK minus `rival`.
+    """
+
+    windows: WeekWindows
+    said: dict[str, Said]
+    scores: dict[str, Scores]
+    choices: tuple[str, ...]
+    networks: tuple[str, ...]
+    rivals: tuple[str, ...]
+    rival: str
+    difference: dict[str, Difference]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether NETWORK is ahead of `rival`."""
+        return verdict_of(CHOOSES, self.difference[CHOOSES].interval)
 
 
 def _auroc(windows: WeekWindows, probabilities: np.ndarray, turn: int, role: int) -> float:

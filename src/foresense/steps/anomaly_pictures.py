@@ -1,7 +1,7 @@
 """Pictures of a training of anomaly detectors: everyone side by side, ROC, scores, and what looks most anomalous."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,17 +9,14 @@ from matplotlib.figure import Figure
 from foresense.evaluate.plots import BASELINE_COLOURS, GREY, MODEL_COLOUR, save_figure
 from foresense.signals.clips import NORMAL
 from foresense.steps.anomaly_data import ClipData
-from foresense.steps.anomaly_scores import CHOOSES, placements
+from foresense.steps.anomaly_scores import CHOOSES, Judged, placements
 from foresense.steps.anomaly_training import TrainedDetector, rebuilt
 from foresense.steps.mixed_pictures import curves_of
-
-if TYPE_CHECKING:
-    from foresense.steps.train_anomaly import Judged
 
 _N_SHOWN, _N_BINS = 10, 30
 
 
-def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_everyone(path: Path, pipeline: str, judged: Judged) -> None:
     """AUC of every network and rival, split by split, with its interval; the best of the first split on top."""
     first = judged.scores[judged.chooses]
     names = sorted(first, key=lambda name: first[name].overall.metrics[CHOOSES])
@@ -49,7 +46,7 @@ def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
     save_figure(figure, path)
 
 
-def draw_roc(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_roc(path: Path, pipeline: str, judged: Judged) -> None:
     """ROC of what ships and of the best rival, split by split; clips are placed among the normal ones of a turn."""
     n = len(judged.turns)
     figure = Figure(figsize=(4.6 * n, 4.8), layout="constrained")
@@ -69,7 +66,7 @@ def draw_roc(path: Path, pipeline: str, judged: "Judged") -> None:
     save_figure(figure, path)
 
 
-def draw_histograms(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_histograms(path: Path, pipeline: str, judged: Judged) -> None:
     """Scores of what ships, of normal and of anomalous clips, all turns of a split together."""
     n = len(judged.turns)
     figure = Figure(figsize=(4.6 * n, 3.6), layout="constrained")
@@ -131,5 +128,5 @@ def _show(axes: Any, picture: np.ndarray, low: float, high: float, *, is_sound: 
     axes.set_yticks([])
 
 
-def _shown(name: str, judged: "Judged") -> str:
+def _shown(name: str, judged: Judged) -> str:
     return f"{name} (ships)" if name == judged.ships else name

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +14,11 @@ from foresense.evaluate.class_plots import plot_confusions
 from foresense.evaluate.classification import Difference
 from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.anomaly_pictures import draw_everyone, draw_histograms, draw_most_anomalous, draw_roc
-from foresense.steps.anomaly_scores import CHOOSES
+from foresense.steps.anomaly_scores import CHOOSES, Judged
+from foresense.steps.anomaly_training import TrainedDetector
 from foresense.steps.frame import StepRun
 from foresense.steps.report_tables import VERDICTS, decimal, write_csv, write_losses
 from foresense.steps.window_anomaly import GROUP
-
-if TYPE_CHECKING:
-    from foresense.steps.anomaly_training import TrainedDetector
-    from foresense.steps.train_anomaly import Judged
 
 _TELLS = "macro_f1"  # of conditions
 _MANY_UNITS = 20  # from here on an interval of 95 % holds the truth in more than 90 of 100 cases
@@ -31,8 +28,8 @@ _EASY = 0.99  # of a rival's AUC: from here on a split tells little about a dete
 def anomaly_report(
     run: StepRun,
     config: AnomalyTrainConfig,
-    judged: "Judged",
-    trained: Mapping[str, Mapping[int, "TrainedDetector"]],
+    judged: Judged,
+    trained: Mapping[str, Mapping[int, TrainedDetector]],
     evaluation: dict[str, Any],
     *,
     gates: list[Gate],
@@ -107,7 +104,7 @@ def anomaly_report(
     )
 
 
-def _easy(judged: "Judged") -> list[str]:
+def _easy(judged: Judged) -> list[str]:
     """Splits on which a rival is near 1 already."""
     return [
         split
@@ -119,8 +116,8 @@ def _easy(judged: "Judged") -> list[str]:
 def _conclusion(
     pipeline: str,
     config: AnomalyTrainConfig,
-    judged: "Judged",
-    trained: Mapping[str, Mapping[int, "TrainedDetector"]],
+    judged: Judged,
+    trained: Mapping[str, Mapping[int, TrainedDetector]],
 ) -> str:
     """In one breath: what each split says, how candidates that could ship compare, and what ships and why."""
     parts = []
@@ -149,7 +146,7 @@ def _conclusion(
 
 
 def _against_default(
-    config: AnomalyTrainConfig, judged: "Judged", trained: Mapping[str, Mapping[int, "TrainedDetector"]]
+    config: AnomalyTrainConfig, judged: Judged, trained: Mapping[str, Mapping[int, TrainedDetector]]
 ) -> dict[str, dict[str, Any]]:
     """Every other candidate that could ship, minus the default, on clips held out in the split that chooses."""
     sizes = {name: next(iter(found.values())).n_parameters for name, found in trained.items()}
@@ -185,7 +182,7 @@ def _few(n_units: tuple[int, int]) -> str:
     return f" (the interval draws {n_units[0]} normal and {n_units[1]} anomalous units: so few cover less than it says)"
 
 
-def _told_apart(judged: "Judged", split: str) -> list[str]:
+def _told_apart(judged: Judged, split: str) -> list[str]:
     """How well conditions are told apart in a split, by the best network and the best rival; empty where nobody was."""
     scores = {name: one.metrics[_TELLS] for name, one in judged.conditions[split].items()}
     if not scores:
@@ -201,7 +198,7 @@ def _told_apart(judged: "Judged", split: str) -> list[str]:
     ]
 
 
-def _candidates(judged: "Judged", trained: Mapping[str, Mapping[int, "TrainedDetector"]]) -> dict[str, dict[str, Any]]:
+def _candidates(judged: Judged, trained: Mapping[str, Mapping[int, TrainedDetector]]) -> dict[str, dict[str, Any]]:
     """The table of everyone: what validation and each split say, sizes and seconds."""
     found: dict[str, dict[str, Any]] = {}
     for name in judged.said:
@@ -235,7 +232,7 @@ def _told(scores: dict[str, Any]) -> dict[str, Any]:
     return {name: scores[name] for name in ("metrics", "intervals", "confusion", "per_class", "n_windows", "n_people")}
 
 
-def _rows(judged: "Judged", trained: Mapping[str, Mapping[int, "TrainedDetector"]]) -> list[Sequence[object]]:
+def _rows(judged: Judged, trained: Mapping[str, Mapping[int, TrainedDetector]]) -> list[Sequence[object]]:
     ends = [f"{name}{end}" for name in ANOMALY_METRICS for end in ("", "_low", "_high")]
     units = ("n_normal_units", "n_anomalous_units")
     told = [f"conditions_{name}" for name in ("macro_f1", "accuracy")]
@@ -272,8 +269,8 @@ def _draw(
     plots: Path,
     pipeline: str,
     config: AnomalyTrainConfig,
-    judged: "Judged",
-    trained: Mapping[str, Mapping[int, "TrainedDetector"]],
+    judged: Judged,
+    trained: Mapping[str, Mapping[int, TrainedDetector]],
 ) -> None:
     draw_everyone(plots / "candidates.png", pipeline, judged)
     draw_roc(plots / "roc.png", pipeline, judged)
@@ -294,7 +291,7 @@ def _signed(value: float) -> str:
     return f"{round(value, 3) + 0.0:+.3f}"
 
 
-def _losses(trained: Mapping[str, Mapping[int, "TrainedDetector"]]) -> list[tuple[str, int, float, float]]:
+def _losses(trained: Mapping[str, Mapping[int, TrainedDetector]]) -> list[tuple[str, int, float, float]]:
     return [
         (f"{name}/{turn}", epoch, train, validation)
         for name, found in trained.items()

@@ -13,9 +13,10 @@ from foresense.evaluate.anomaly import (
     judge_anomalies,
     threshold_of,
 )
-from foresense.evaluate.classification import ClassScores, Difference, judge_classes
+from foresense.evaluate.classification import ClassScores, Difference, Verdict, judge_classes, verdict_of
 from foresense.signals.clip_turns import ClipTurns
 from foresense.signals.clips import NORMAL, ClipPart
+from foresense.steps.anomaly_data import ClipData
 
 #: Turn -> one value or row of values for each clip of the pipeline; NaN where the turn was not asked.
 ByTurn = Mapping[int, np.ndarray]
@@ -205,6 +206,53 @@ def auc_of(labels: np.ndarray, scores: np.ndarray) -> float:
     n = int(is_anomalous.sum())
     total = rankdata(scores)[is_anomalous].sum()
     return float((total - n * (n + 1) / 2) / (n * (len(labels) - n)))
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is known at the end of a training.
+
+    Attributes:
+        data: Clips and turns.
+        turns: Split -> the turns that were trained.
+        pooled: Split -> its test clips.
+        said: Candidate, density of one, or rival -> what it says, turn by turn.
+        rivals: Names of the rivals in `said`.
+        scores: Split -> name -> every metric.
+        validation: Name -> AUC on the clips that choose in the first split.
+        ships: The candidate whose model of the first turn ships.
+        why: In words.
+        rival: The one that is best on the clips that choose.
+        difference: Split -> what ships minus `rival`.
+        to_default: Name -> that one minus the default candidate, in the first split.
+        conditions: Split -> name -> how well conditions are told apart; empty where no candidate was asked to.
+
+    With folds the clips that choose in one turn are tested in another, by other networks: nothing is chosen on a clip
+    that its own network has to answer for, but what ships and the best rival are named by clips that all are tested.
+    """
+
+    data: ClipData
+    turns: dict[str, list[int]]
+    pooled: dict[str, Pooled]
+    said: dict[str, ByTurn]
+    rivals: tuple[str, ...]
+    scores: dict[str, dict[str, AnomalyScores]]
+    validation: dict[str, float]
+    ships: str
+    why: str
+    rival: str
+    difference: dict[str, dict[str, Difference]]
+    to_default: dict[str, dict[str, Difference]]
+    conditions: dict[str, dict[str, ClassScores]]
+
+    @property
+    def chooses(self) -> str:
+        """The split that chooses."""
+        return next(iter(self.turns))
+
+    def verdict(self, split: str) -> Verdict:
+        """Whether what ships is ahead of the best rival."""
+        return verdict_of(CHOOSES, self.difference[split][CHOOSES].interval)
 
 
 def _judge(pooled: Pooled, scores: np.ndarray, limits: np.ndarray) -> AnomalyScores:

@@ -1,7 +1,7 @@
 """Pictures of a training of mixed recordings: everyone side by side, and where the chosen one is right and wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,17 +9,14 @@ from matplotlib.figure import Figure
 from foresense.evaluate.class_plots import Bars, plot_confusions, plot_scores
 from foresense.evaluate.classification import LOWER_IS_BETTER
 from foresense.evaluate.plots import BASELINE_COLOURS, GREY, MODEL_COLOUR, TRUTH_COLOUR, save_figure
-from foresense.steps.mixed_scores import CHOOSES, CHOSEN, NETWORK, ranks_in_turns
-
-if TYPE_CHECKING:
-    from foresense.steps.train_mixed import Judged
+from foresense.steps.mixed_scores import CHOOSES, CHOSEN, NETWORK, Judged, ranks_in_turns
 
 _COURSE_NS = 14 * 86_400 * 10**9
 _HOLES = {"random": "at random", "block": "in one block of each channel", "channel": "whole channels"}
 _N_PARTS = 5  # of a calibration, each with as many recordings
 
 
-def draw(folder: Path, pipeline: str, judged: "Judged") -> None:
+def draw(folder: Path, pipeline: str, judged: Judged) -> None:
     """Draw what its task asks for.
 
     Args:
@@ -39,14 +36,14 @@ def draw(folder: Path, pipeline: str, judged: "Judged") -> None:
         _draw_classes(folder, pipeline, judged)
 
 
-def compared(judged: "Judged") -> dict[str, str]:
+def compared(judged: Judged) -> dict[str, str]:
     """Label -> name of those that stand in the detailed pictures: the best network, then the best rival."""
     names = list(dict.fromkeys(judged.networks))
     which = names[0] if len(names) == 1 else f"{len(names)} kinds in {len(judged.networks)} turns"
     return {f"best network ({which})": NETWORK, judged.rival: judged.rival}
 
 
-def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_everyone(path: Path, pipeline: str, judged: Judged) -> None:
     """The metric that chooses, of every candidate and rival on what is held out, with its interval; the best on top."""
     metric = CHOOSES[judged.task]
     names = [name for name in judged.said if name not in (CHOSEN, NETWORK)]
@@ -78,7 +75,7 @@ def draw_everyone(path: Path, pipeline: str, judged: "Judged") -> None:
     save_figure(figure, path)
 
 
-def draw_groups(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_groups(path: Path, pipeline: str, judged: Judged) -> None:
     """MAE by season and station, of the best network and the best rival, with intervals."""
     groupings = {name: one for name, one in judged.scores[CHOSEN].detail["groups"].items() if "," not in name}
     if not groupings:
@@ -112,7 +109,7 @@ def draw_groups(path: Path, pipeline: str, judged: "Judged") -> None:
     save_figure(figure, path)
 
 
-def draw_course(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_course(path: Path, pipeline: str, judged: Judged) -> None:
     """Two weeks of every station: those whose error is the median of all of them, no lucky and no unlucky ones."""
     data, rows = judged.judge.data, judged.judge.all_rows
     if not data.is_over_time:
@@ -143,7 +140,7 @@ def draw_course(path: Path, pipeline: str, judged: "Judged") -> None:
     save_figure(figure, path)
 
 
-def draw_scatter(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_scatter(path: Path, pipeline: str, judged: Judged) -> None:
     """Forecast against truth, of the best network and the best rival; darker: more windows."""
     truth, target = judged.judge.truth, judged.judge.data.target
     shown = {label: np.concatenate(judged.said[name].test) for label, name in compared(judged).items()}
@@ -165,7 +162,7 @@ def draw_scatter(path: Path, pipeline: str, judged: "Judged") -> None:
     save_figure(figure, path)
 
 
-def draw_curves(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_curves(path: Path, pipeline: str, judged: Judged) -> None:
     """ROC and precision by recall, of the best network and the best rival: recordings ranked within their turn."""
     truth = judged.judge.truth.astype(bool)
     figure = Figure(figsize=(9.2, 4.4), layout="constrained")
@@ -213,7 +210,7 @@ def curves_of(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
     return (alarms - hits) / (~truth).sum(), hits / truth.sum(), hits / alarms
 
 
-def draw_calibration(path: Path, pipeline: str, judged: "Judged") -> None:
+def draw_calibration(path: Path, pipeline: str, judged: Judged) -> None:
     """How often it happened, by what was said: fifths of the recordings, with 95 % Wilson intervals."""
     truth, positive = judged.judge.truth.astype(bool), judged.judge.data.class_names[1]
     figure = Figure(figsize=(5.6, 5.4), layout="constrained")
@@ -252,7 +249,7 @@ def wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return middle - half, middle + half
 
 
-def draw_studies(path: Path, pipeline: str, judged: "Judged", studies: dict[str, Any]) -> None:
+def draw_studies(path: Path, pipeline: str, judged: Judged, studies: dict[str, Any]) -> None:
     """What more holes cost, one panel for each kind, and what few labels cost: the metric that chooses, held out."""
     metric = CHOOSES[judged.task]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -293,7 +290,7 @@ def _band(axes: Any, places: list[float], rows: list[dict[str, Any]], label: str
     axes.fill_between(places, [row["low"] for row in rows], [row["high"] for row in rows], color=colour, alpha=0.15)
 
 
-def _draw_classes(folder: Path, pipeline: str, judged: "Judged") -> None:
+def _draw_classes(folder: Path, pipeline: str, judged: Judged) -> None:
     classes = judged.judge.data.class_names
     shown = compared(judged)
     details: dict[str, dict[str, Any]] = {label: judged.scores[name].detail for label, name in shown.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +12,11 @@ from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.mixed_data import MixedData, MixedFold
 from foresense.steps.mixed_pictures import draw, draw_studies
-from foresense.steps.mixed_scores import CHOOSES, CHOSEN, NETWORK, OF_MODEL
+from foresense.steps.mixed_rivals import TrainedRival
+from foresense.steps.mixed_scores import CHOOSES, CHOSEN, NETWORK, OF_MODEL, Judged
+from foresense.steps.mixed_training import TrainedMixed
 from foresense.steps.report_tables import VERDICTS, decimal, losses_of, write_csv, write_losses
 from foresense.steps.window_mixed import GROUP
-
-if TYPE_CHECKING:
-    from foresense.steps.mixed_rivals import TrainedRival
-    from foresense.steps.mixed_training import TrainedMixed
-    from foresense.steps.train_mixed import Judged
 
 
 def mixed_report(
@@ -27,9 +24,9 @@ def mixed_report(
     config: MixedTrainConfig,
     data: MixedData,
     folds: Sequence[MixedFold],
-    judged: "Judged",
-    trained: Mapping[str, Sequence["TrainedMixed"]],
-    rivals: Mapping[str, Sequence["TrainedRival"]],
+    judged: Judged,
+    trained: Mapping[str, Sequence[TrainedMixed]],
+    rivals: Mapping[str, Sequence[TrainedRival]],
     evaluation: dict[str, Any],
     *,
     studies: dict[str, Any] | None,
@@ -119,7 +116,7 @@ def mixed_report(
     )
 
 
-def _conclusion(pipeline: str, data: MixedData, judged: "Judged") -> str:
+def _conclusion(pipeline: str, data: MixedData, judged: Judged) -> str:
     """In one breath: what is held out, the comparison, and what ships and why."""
     metric = CHOOSES[judged.task]
     unit = f" {data.target.unit}" if judged.task == "value" else ""
@@ -146,9 +143,9 @@ def _conclusion(pipeline: str, data: MixedData, judged: "Judged") -> str:
 
 
 def _candidates(
-    judged: "Judged",
-    trained: Mapping[str, Sequence["TrainedMixed"]],
-    rivals: Mapping[str, Sequence["TrainedRival"]],
+    judged: Judged,
+    trained: Mapping[str, Sequence[TrainedMixed]],
+    rivals: Mapping[str, Sequence[TrainedRival]],
 ) -> dict[str, dict[str, Any]]:
     """The table of everyone: what validation and the test say, sizes and seconds."""
     metric = CHOOSES[judged.task]
@@ -189,7 +186,7 @@ def _per_class(detail: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _write_tables(folder: Path, judged: "Judged", candidates: Mapping[str, Mapping[str, Any]]) -> None:
+def _write_tables(folder: Path, judged: Judged, candidates: Mapping[str, Mapping[str, Any]]) -> None:
     """`candidates.csv`: everyone; `groups.csv`: stations and seasons; `difference.json`: network minus rival."""
     metric = CHOOSES[judged.task]
     names = list(judged.scores[CHOSEN].metrics)
@@ -234,7 +231,7 @@ def _write_tables(folder: Path, judged: "Judged", candidates: Mapping[str, Mappi
         write_csv(folder / "groups.csv", _group_rows(judged))
 
 
-def _group_rows(judged: "Judged") -> list[Sequence[object]]:
+def _group_rows(judged: Judged) -> list[Sequence[object]]:
     rows: list[Sequence[object]] = [("predictor", "grouping", "group", "n", "metric", "value", "low", "high")]
     for name in (CHOSEN, NETWORK, *judged.rivals):
         for grouping, labels in judged.scores[name].detail["groups"].items():

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from foresense.evaluate.binary import best_threshold, compare_binary, judge_binary
-from foresense.evaluate.classification import LOWER_IS_BETTER, Difference, Interval
+from foresense.evaluate.classification import LOWER_IS_BETTER, Difference, Interval, Verdict, verdict_of
 from foresense.evaluate.grouped import compare_errors, crossed, judge_errors
 from foresense.evaluate.grouped_classes import compare_grouped_classes, judge_grouped_classes
 from foresense.steps.mixed_data import MixedData, Predicts
@@ -257,3 +257,42 @@ class Judge:
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng(SEED_OF_INTERVALS)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is known at the end of a training.
+
+    Attributes:
+        judge: Of everyone, with the windows that are held out.
+        said: Candidate, rival, CHOSEN or NETWORK -> what it says.
+        choices: For each turn, the best candidate where it is surely ahead of the best rival on validation, else that
+            rival; the choice of the first turn ships.
+        networks: For each turn, the candidate that is best there.
+        rivals: Names.
+        rival: The one that is best on what is held out: the hardest one to beat.
+        scores: Of everyone in `said`.
+        difference: Metric -> NETWORK minus `rival`.
+        by_group: The same by station and season, where parts are of time.
+    """
+
+    judge: Judge
+    said: dict[str, Said]
+    choices: tuple[str, ...]
+    networks: tuple[str, ...]
+    rivals: tuple[str, ...]
+    rival: str
+    scores: dict[str, MixedScores]
+    difference: dict[str, Difference]
+    by_group: dict[str, Any]
+
+    @property
+    def task(self) -> Task:
+        """What is judged."""
+        return self.judge.task
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether NETWORK is ahead of `rival`."""
+        metric = CHOOSES[self.task]
+        return verdict_of(metric, self.difference[metric].interval)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +13,9 @@ from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.people_data import Fold, PeopleData
 from foresense.steps.people_rivals import CHOSEN, RIVALS
+from foresense.steps.people_scores import Judged
 from foresense.steps.report_tables import decimal, losses_of, write_csv, write_losses
 from foresense.training import FitResult
-
-if TYPE_CHECKING:
-    from foresense.steps.train_activity import Judged
 
 #: Metrics that stand in a picture, in this order.
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "cohen_kappa", "mcc")
@@ -28,7 +26,7 @@ def people_report(
     config: ActivityTrainConfig,
     data: PeopleData,
     folds: Sequence[Fold],
-    judged: "Judged",
+    judged: Judged,
     fits: Mapping[str, Sequence[FitResult]],
     evaluation: dict[str, Any],
     *,
@@ -114,7 +112,7 @@ def people_report(
 
 def _conclusion(
     pipeline: str,
-    judged: "Judged",
+    judged: Judged,
     best: ClassScores,
     rival: ClassScores,
     shown: ClassScores,
@@ -143,7 +141,7 @@ def _conclusion(
     )
 
 
-def _draw(run: StepRun, data: PeopleData, judged: "Judged") -> None:
+def _draw(run: StepRun, data: PeopleData, judged: Judged) -> None:
     plots = run.paths.reports / "plots"
     classes = data.windows.classes
     best = judged.scores[CHOSEN]

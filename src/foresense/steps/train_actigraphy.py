@@ -3,7 +3,6 @@
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
-from foresense.evaluate.classification import Difference, Verdict, verdict_of
 from foresense.models import model_sha256
-from foresense.models.logistic_rule import LogisticRule, turned
+from foresense.models.logistic_rule import turned
 from foresense.signals import (
     Gate,
     SignalError,
@@ -26,75 +24,33 @@ from foresense.signals import (
 )
 from foresense.signals.weeks import TEST, TRAIN, VALIDATION, WeekWindows, open_week_windows
 from foresense.steps.actigraphy_report import actigraphy_report
+from foresense.steps.actigraphy_rivals import (
+    BOOSTING,
+    LOGISTIC,
+    PAT_LOGISTIC,
+    PREVALENCE,
+    SHIPPABLE,
+    Rival,
+    first_before,
+    train_rivals,
+)
 from foresense.steps.actigraphy_scores import (
     CHOOSES,
     CHOSEN,
     NETWORK,
-    Said,
-    Scores,
+    Judged,
     differences,
     is_surely_ahead,
     judge,
     said_of,
     turn_by_turn,
 )
-from foresense.steps.actigraphy_training import PretrainedWeeks, TrainedWeeks, Trainer, Turn, write_arrays
+from foresense.steps.actigraphy_training import TrainedWeeks, Trainer, Turn, write_arrays
 from foresense.steps.frame import StepRun, code_digest, git_commit
 from foresense.steps.window_actigraphy import GROUP
-from foresense.training.actigraphy_rivals import fit_boosting, fit_logistic
 from foresense.windows.minute_scaler import load_minute_scaler
 
 LOG = logging.getLogger(__name__)
-#: Rivals: the share of the label; on clinical metrics; on features of a pretrained encoder that was not fine-tuned.
-PREVALENCE, LOGISTIC, BOOSTING, PAT_LOGISTIC = "prevalence", "logistic", "boosting", "pat_logistic"
-#: Rivals that can ship: rules that a device computes without a library.
-SHIPPABLE = (LOGISTIC, PAT_LOGISTIC)
-
-
-@dataclass(frozen=True, eq=False)
-class Rival:
-    """One rival in one turn.
-
-    Attributes:
-        said: (n_weeks,), probability of the label, of all weeks.
-        rule: What a device computes; None where it cannot.
-        fitted: What was chosen inside the training part, in words.
-    """
-
-    said: np.ndarray
-    rule: LogisticRule | None
-    fitted: str
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What is known at the end of a training.
-
-    Attributes:
-        windows: Weeks, people, turns.
-        said: Candidate, rival, CHOSEN or NETWORK -> what it says of people.
-        scores: Of everyone in `said`.
-        choices: For each turn, the best candidate where it is surely ahead of the best rival that can ship, by the
-            people who choose; else that rival. The choice of the first turn ships.
-        networks: For each turn, the candidate that is best there.
-        rivals: Names.
-        rival: The one that is best on what is held out: the hardest one to beat.
-        difference: Metric -> NETWORK minus `rival`.
-    """
-
-    windows: WeekWindows
-    said: dict[str, Said]
-    scores: dict[str, Scores]
-    choices: tuple[str, ...]
-    networks: tuple[str, ...]
-    rivals: tuple[str, ...]
-    rival: str
-    difference: dict[str, Difference]
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether NETWORK is ahead of `rival`."""
-        return verdict_of(CHOOSES, self.difference[CHOOSES].interval)
 
 
 def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport:
@@ -139,7 +95,7 @@ def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport
             turn = _turn(run.paths.windows / GROUP, windows, number)
             for name, candidate in config.candidates.items():
                 trained[name].append(trainer.train(turn, name, candidate))
-            for name, rival in _rivals(turn, names, inputs, trainer, config).items():
+            for name, rival in train_rivals(turn, names, inputs, trainer, config).items():
                 rivals.setdefault(name, []).append(rival)
         judged = judge_all(windows, trained, rivals)
         with replaced_folder(run.paths.models) as models:
@@ -238,33 +194,6 @@ def _turn(folder: Path, windows: WeekWindows, number: int) -> Turn:
     return Turn(number, windows, scaler.scale(windows.values, windows.weekdays, windows.unit).values)
 
 
-def _rivals(
-    turn: Turn, names: tuple[str, ...], inputs: np.ndarray, trainer: Trainer, config: ActigraphyTrainConfig
-) -> dict[str, Rival]:
-    """Fit every rival on the training people of a turn."""
-    windows, rows = turn.windows, turn.rows(TRAIN)
-    labels, owners = windows.week_labels[rows], windows.owners[rows]
-    share = float(windows.labels[windows.people_of(turn.number, TRAIN)].mean())
-    found = {PREVALENCE: Rival(np.full(len(inputs), share), None, f"{share:.3f}")}
-    rule, penalty = fit_logistic(names, inputs[rows], labels, owners, seed=config.seed)
-    found[LOGISTIC] = Rival(rule.probabilities(inputs), rule, f"C {penalty:g}")
-    trees, n_rounds = fit_boosting(inputs[rows], labels, owners, seed=config.seed)
-    found[BOOSTING] = Rival(trees.predict_proba(inputs)[:, 1], None, f"{n_rounds} rounds")
-    before = _first_before(turn, trainer, config)
-    if before is not None:
-        columns = tuple(f"pat_{number}" for number in range(before.features.shape[1]))
-        features = before.features.astype(np.float64)
-        rule, penalty = fit_logistic(columns, features[rows], labels, owners, seed=config.seed)
-        found[PAT_LOGISTIC] = Rival(rule.probabilities(features), rule, f"C {penalty:g}")
-    return found
-
-
-def _first_before(turn: Turn, trainer: Trainer, config: ActigraphyTrainConfig) -> PretrainedWeeks | None:
-    """The pretrained encoder of the first candidate that begins with one: what the regression on PAT features sees."""
-    first = next((one for one in config.candidates.values() if one.is_pretrained), None)
-    return None if first is None else trainer.before(turn, first)
-
-
 def _require_own_names(config: ActigraphyTrainConfig) -> None:
     own = (PREVALENCE, LOGISTIC, BOOSTING, PAT_LOGISTIC, CHOSEN, NETWORK)
     taken = [name for name in config.candidates if name in own]
@@ -301,7 +230,7 @@ def _ship(
     if choice in rivals:
         rule = rivals[choice][0].rule
     credit = network.attribution
-    before = _first_before(_turn(windows_folder, windows, 0), trainer, config) if choice == PAT_LOGISTIC else None
+    before = first_before(_turn(windows_folder, windows, 0), trainer, config) if choice == PAT_LOGISTIC else None
     if before is not None:
         encoder, size, credit = before.encoder, before.size, before.attribution
     write_arrays(folder / "model.safetensors", encoder)

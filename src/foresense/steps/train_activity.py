@@ -3,14 +3,13 @@
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresense.config.activity import ActivityTrainConfig
-from foresense.evaluate.classification import ClassScores, Difference, compare_classes, judge_classes
+from foresense.evaluate.classification import ClassScores, compare_classes, judge_classes
 from foresense.evaluate.hmm import Hmm, fit_hmm, smooth
 from foresense.models import model_sha256
 from foresense.models.classifiers import save_classifier
@@ -19,57 +18,13 @@ from foresense.steps.frame import StepRun, code_digest, git_commit
 from foresense.steps.people_data import Fold, PeopleData, fold_of, read_people
 from foresense.steps.people_report import people_report
 from foresense.steps.people_rivals import CHOSEN, RIVALS, rival_probabilities
+from foresense.steps.people_scores import Judged, Said, said_of
 from foresense.steps.people_training import TrainedClassifier, train_classifier
 from foresense.steps.window_activity import GROUP
 from foresense.training.wrist import macro_f1_and_kappa
 
 LOG = logging.getLogger(__name__)
 _SEED_OF_PEOPLE = 20_240_304  # of the bootstrap: intervals are a function of the predictions alone
-
-
-@dataclass(frozen=True, eq=False)
-class Said:
-    """What one candidate or rival says.
-
-    Attributes:
-        validation: For each fold, (k, n_classes) of the people that choose.
-        test: For each fold, (k, n_classes) of the people held out.
-        macro_f1: For each fold, of `validation`.
-    """
-
-    validation: tuple[np.ndarray, ...]
-    test: tuple[np.ndarray, ...]
-    macro_f1: tuple[float, ...]
-
-    @property
-    def classes(self) -> np.ndarray:
-        """(n,), int64: the most likely class for everyone held out, folds one after the other."""
-        return np.asarray(np.concatenate(self.test).argmax(1))
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What is known at the end of a training.
-
-    Attributes:
-        rows: (n,), int64: rows of everyone held out, as in `Said.classes`.
-        said: Candidate or rival -> what it says; CHOSEN -> in each fold, the candidate that was chosen there.
-        choices: For each fold, the candidate that is best on the people that choose; that of the first one ships.
-        rival: The rival that is best on the people held out: the hardest one to beat.
-        scores: Candidate, rival or CHOSEN -> its scores.
-        difference: Metric -> CHOSEN minus that rival, by person.
-        smoothed: Scores of CHOSEN and of the forest after smoothing; None where nothing smooths.
-        hmm: What ships beside the first fold's model; None where nothing smooths.
-    """
-
-    rows: np.ndarray
-    said: dict[str, Said]
-    choices: tuple[str, ...]
-    rival: str
-    scores: dict[str, ClassScores]
-    difference: dict[str, Difference]
-    smoothed: dict[str, ClassScores] | None
-    hmm: Hmm | None
 
 
 def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
@@ -156,10 +111,12 @@ def _judge(
     data: PeopleData, folds: list[Fold], config: ActivityTrainConfig, trained: Mapping[str, list[TrainedClassifier]]
 ) -> Judged:
     rows = np.concatenate([fold.test for fold in folds])
-    said = {name: _said(data, folds, [(one.validation, one.test) for one in found]) for name, found in trained.items()}
+    said = {
+        name: said_of(data, folds, [(one.validation, one.test) for one in found]) for name, found in trained.items()
+    }
     for name in RIVALS:
         LOG.info("rival: %s", name)
-        said[name] = _said(data, folds, [rival_probabilities(data, fold, name, seed=config.seed) for fold in folds])
+        said[name] = said_of(data, folds, [rival_probabilities(data, fold, name, seed=config.seed) for fold in folds])
     choices = tuple(_best({name: said[name].macro_f1[number] for name in trained}) for number in range(len(folds)))
     said[CHOSEN] = Said(
         validation=tuple(said[name].validation[number] for number, name in enumerate(choices)),
@@ -208,18 +165,6 @@ def _judge(
 
 def _best(scores: Mapping[str, float]) -> str:
     return max(scores, key=lambda name: scores[name])
-
-
-def _said(data: PeopleData, folds: list[Fold], found: list[tuple[np.ndarray, np.ndarray]]) -> Said:
-    n_classes = len(data.windows.classes)
-    return Said(
-        validation=tuple(validation for validation, _ in found),
-        test=tuple(test for _, test in found),
-        macro_f1=tuple(
-            macro_f1_and_kappa(data.labels[fold.validation], validation.argmax(1), n_classes)[0]
-            for fold, (validation, _) in zip(folds, found, strict=True)
-        ),
-    )
 
 
 def _hmm(data: PeopleData, fold: Fold, validation: np.ndarray) -> Hmm:

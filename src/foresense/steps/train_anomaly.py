@@ -3,15 +3,13 @@
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresense.config.anomaly_pipeline import AnomalyTrainConfig
-from foresense.evaluate.anomaly import AnomalyScores
-from foresense.evaluate.classification import ClassScores, Difference, Verdict, verdict_of
+from foresense.evaluate.classification import verdict_of
 from foresense.models.anomaly import DESCRIPTION, WEIGHTS, is_autoencoder
 from foresense.signals import Gate, TrainReport, read_json, replaced_folder, tree_sha256, write_json
 from foresense.steps.anomaly_data import ClipData, open_data
@@ -19,6 +17,7 @@ from foresense.steps.anomaly_report import anomaly_report
 from foresense.steps.anomaly_scores import (
     CHOOSES,
     ByTurn,
+    Judged,
     Pooled,
     auc_of,
     compare,
@@ -37,53 +36,6 @@ LOG = logging.getLogger(__name__)
 #: What a smoke run has to reach on validation: its clips can be learnt, and accuracy says nothing after two epochs.
 SMOKE_AUC = 0.9
 DENSITY_OF = "{} density"  # name of what the embeddings of a candidate say
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What is known at the end of a training.
-
-    Attributes:
-        data: Clips and turns.
-        turns: Split -> the turns that were trained.
-        pooled: Split -> its test clips.
-        said: Candidate, density of one, or rival -> what it says, turn by turn.
-        rivals: Names of the rivals in `said`.
-        scores: Split -> name -> every metric.
-        validation: Name -> AUC on the clips that choose in the first split.
-        ships: The candidate whose model of the first turn ships.
-        why: In words.
-        rival: The one that is best on the clips that choose.
-        difference: Split -> what ships minus `rival`.
-        to_default: Name -> that one minus the default candidate, in the first split.
-        conditions: Split -> name -> how well conditions are told apart; empty where no candidate was asked to.
-
-    With folds the clips that choose in one turn are tested in another, by other networks: nothing is chosen on a clip
-    that its own network has to answer for, but what ships and the best rival are named by clips that all are tested.
-    """
-
-    data: ClipData
-    turns: dict[str, list[int]]
-    pooled: dict[str, Pooled]
-    said: dict[str, ByTurn]
-    rivals: tuple[str, ...]
-    scores: dict[str, dict[str, AnomalyScores]]
-    validation: dict[str, float]
-    ships: str
-    why: str
-    rival: str
-    difference: dict[str, dict[str, Difference]]
-    to_default: dict[str, dict[str, Difference]]
-    conditions: dict[str, dict[str, ClassScores]]
-
-    @property
-    def chooses(self) -> str:
-        """The split that chooses."""
-        return next(iter(self.turns))
-
-    def verdict(self, split: str) -> Verdict:
-        """Whether what ships is ahead of the best rival."""
-        return verdict_of(CHOOSES, self.difference[split][CHOOSES].interval)
 
 
 def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:

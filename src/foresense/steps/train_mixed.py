@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from foresense.config.mixed_pipeline import MixedTrainConfig
-from foresense.evaluate.classification import Difference, Interval, Verdict, verdict_of
+from foresense.evaluate.classification import Interval, verdict_of
 from foresense.models import model_sha256
 from foresense.models.dualpatch import DualPatch
 from foresense.models.mixed import save_mixed
@@ -29,7 +29,7 @@ from foresense.steps.mixed_scores import (
     NETWORK,
     OF_MODEL,
     Judge,
-    MixedScores,
+    Judged,
     Said,
     Task,
     is_better,
@@ -45,41 +45,6 @@ from foresense.training.mixed import outputs_of
 LOG = logging.getLogger(__name__)
 _CLOSE = 1e-3  # deviations of the target, or of a probability: what ships says the same as what was judged
 _FAR_SHARE = 0.01  # of the windows: float32 may take another branch of a tree where a feature lies on its threshold
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What is known at the end of a training.
-
-    Attributes:
-        judge: Of everyone, with the windows that are held out.
-        said: Candidate, rival, CHOSEN or NETWORK -> what it says.
-        choices: For each turn, the best candidate where it is surely ahead of the best rival on validation, else that
-            rival; the choice of the first turn ships.
-        networks: For each turn, the candidate that is best there.
-        rivals: Names.
-        rival: The one that is best on what is held out: the hardest one to beat.
-        scores: Of everyone in `said`.
-        difference: Metric -> NETWORK minus `rival`.
-        by_group: The same by station and season, where parts are of time.
-        verdict: Whether NETWORK is ahead of `rival` by the metric that chooses; not sure: the interval holds 0.
-    """
-
-    judge: Judge
-    said: dict[str, Said]
-    choices: tuple[str, ...]
-    networks: tuple[str, ...]
-    rivals: tuple[str, ...]
-    rival: str
-    scores: dict[str, MixedScores]
-    difference: dict[str, Difference]
-    by_group: dict[str, Any]
-    verdict: Verdict
-
-    @property
-    def task(self) -> Task:
-        """What is judged."""
-        return self.judge.task
 
 
 def train_mixed(run: StepRun, config: MixedTrainConfig) -> TrainReport:
@@ -221,7 +186,6 @@ def judge_all(
     said |= {CHOSEN: _turn_by_turn(said, choices), NETWORK: _turn_by_turn(said, networks)}
     scores = {name: judge.scores(one, by_group=name in (CHOSEN, NETWORK, *rivals)) for name, one in said.items()}
     rival = _best({name: scores[name].metrics[metric] for name in rivals}, metric)
-    difference = judge.differences(said[NETWORK], said[rival])
     return Judged(
         judge=judge,
         said=said,
@@ -230,9 +194,8 @@ def judge_all(
         rivals=tuple(rivals),
         rival=rival,
         scores=scores,
-        difference=difference,
+        difference=judge.differences(said[NETWORK], said[rival]),
         by_group=judge.differences_by_group(said[NETWORK], said[rival]),
-        verdict=verdict_of(metric, difference[metric].interval),
     )
 
 
