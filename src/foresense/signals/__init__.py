@@ -18,7 +18,16 @@ from foresense.signals.reports import (
     read_report,
     write_report,
 )
-from foresense.signals.windows import PARTS, Part, Scaler, Windows, group_folders, open_windows, read_scaler
+from foresense.signals.windows import (
+    PARTS,
+    Part,
+    Scaler,
+    Windows,
+    group_folders,
+    open_windows,
+    read_scaler,
+    recordings_digest,
+)
 
 __all__ = [
     "PARTS",
@@ -47,6 +56,7 @@ __all__ = [
     "read_recordings",
     "read_report",
     "read_scaler",
+    "recordings_digest",
     "replaced_folder",
     "tree_sha256",
     "write_bytes",

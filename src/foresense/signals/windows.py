@@ -163,6 +163,16 @@ def group_folders(windows: Path) -> list[Path]:
     return [windows / group for group in read_json(manifest)["groups"]]
 
 
+def recordings_digest(windows: Path) -> str:
+    """Digest of the recordings behind what the step `window` wrote, for every kind of pipeline.
+
+    Raises:
+        FileNotFoundError: the step has not finished.
+    """
+    group_folders(windows)
+    return str(read_json(windows / "manifest.json")["recordings_sha256"])
+
+
 def open_windows(folder: Path) -> Windows:
     """Open one group's windows, samples memory-mapped.
 

@@ -14,6 +14,7 @@ from foresense.signals import (
     file_sha256,
     read_json,
     read_report,
+    recordings_digest,
     replaced_folder,
     tree_sha256,
     write_json,
@@ -171,7 +172,7 @@ def _require_same(
             f"{layout.of(pipeline).reports / 'train.json'}: trained in the profile {report.profile!r}, only 'full' is "
             f"judged; run `foresense run {pipeline}`"
         )
-    recordings_sha256 = read_json(layout.of(pipeline).windows / "manifest.json")["recordings_sha256"]
+    recordings_sha256 = recordings_digest(layout.of(pipeline).windows)
     for what, found, expected in (
         ("weights", manifest["model_sha256"], evaluation["model_sha256"]),
         ("weights", report.model["model_sha256"], evaluation["model_sha256"]),

@@ -11,9 +11,8 @@ from foresense.bench.measure import Plan, measure_artefact
 from foresense.bench.reach import open_session, why_not_measured
 from foresense.bench.verdict import NOT_MEASURED, REJECTED, SHIPS, add_quality_drop, judge_variants, worst_of
 from foresense.config import BenchmarkConfig, DeviceConfig, read_device
-from foresense.signals import BenchmarkReport, group_folders, read_json, write_json
+from foresense.signals import BenchmarkReport, group_folders, read_json, recordings_digest, write_json
 from foresense.steps.benchmarking import headline_of, read_manifest, require_unchanged
-from foresense.steps.export import data_digest
 from foresense.steps.frame import StepRun
 
 Facts = dict[str, Any]
@@ -54,7 +53,7 @@ def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
     write_json(run.paths.reports / "metrics_edge.json", headline_of(variants, ships, gates))
     return run.finish(
         BenchmarkReport,
-        data_sha256=data_digest(run),
+        data_sha256=recordings_digest(run.paths.windows),
         mlflow_run_id=_attach(run, manifests, groups, ships),
         device=device.name,
         plan=plan.described(load),

@@ -14,7 +14,7 @@ from foresense.bench.mixed import GATES, Asked, local_session, measure_variants
 from foresense.config.mixed_pipeline import MixedBenchmarkConfig
 from foresense.evaluate.class_plots import StageCost, plot_costs
 from foresense.export.mixed_inputs import inputs_of
-from foresense.signals import BenchmarkReport, read_json
+from foresense.signals import BenchmarkReport, read_json, recordings_digest
 from foresense.signals.mixed_schema import MixedSchema
 from foresense.signals.mixed_windows import MixedWindows, open_mixed_windows
 from foresense.steps.benchmarking import finish_benchmark, read_manifest, require_unchanged, ship, this_machine
@@ -88,7 +88,7 @@ def _asked(windows: MixedWindows, evaluation: dict[str, Any], n: int | None) -> 
 
 def _require_same(run: StepRun, artefact: Path, windows: MixedWindows, manifest: dict[str, Any], fold: int) -> None:
     require_unchanged(run, artefact, manifest)
-    found = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
+    found = recordings_digest(run.paths.windows)
     schema = MixedSchema.from_json(read_json(artefact / "schema.json"), str(artefact / "schema.json"))
     if manifest["data_sha256"] != found or schema != windows.schemas[fold]:
         raise ValueError(

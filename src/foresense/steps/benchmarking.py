@@ -7,7 +7,7 @@ from typing import Any
 from foresense.bench.limits import Gates, choose, judge_gates, nothing_ships
 from foresense.bench.verdict import SHIPS
 from foresense.config import ConfigError, DeviceConfig, GateConfig, read_device
-from foresense.signals import BenchmarkReport, Gate, file_sha256, read_json, write_json
+from foresense.signals import BenchmarkReport, Gate, file_sha256, read_json, recordings_digest, write_json
 from foresense.steps.frame import StepRun
 
 Facts = dict[str, Any]
@@ -74,7 +74,7 @@ def require_current(run: StepRun, artefact: Path, manifest: Mapping[str, Any], w
         ValueError: names the file that changed, or the windows.
     """
     require_unchanged(run, artefact, manifest)
-    if manifest["data_sha256"] != read_json(run.paths.windows / "manifest.json")["recordings_sha256"]:
+    if manifest["data_sha256"] != recordings_digest(run.paths.windows):
         raise ValueError(
             f"{artefact}: exported for other {what} than {run.paths.windows / artefact.name} holds now; run `foresense "
             f"train {run.pipeline}` and `foresense export {run.pipeline}` again"

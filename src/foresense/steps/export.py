@@ -17,7 +17,7 @@ from foresense.signals import (
     Layout,
     group_folders,
     open_windows,
-    read_json,
+    recordings_digest,
     replaced_folder,
 )
 from foresense.steps.exporting import read_evaluation, require_evaluated, tracked_of
@@ -43,7 +43,7 @@ def export(run: StepRun, config: ExportConfig) -> ExportReport:
     """
     for variant in config.variants:
         format_of(variant)
-    data_sha256 = data_digest(run)
+    data_sha256 = recordings_digest(run.paths.windows)
     built: dict[str, BuiltArtefact] = {}
     origins: dict[str, Origin] = {}
     with replaced_folder(run.paths.exports) as beside:
@@ -66,16 +66,6 @@ def export(run: StepRun, config: ExportConfig) -> ExportReport:
         },
         models={group: origin.model_sha256 for group, origin in origins.items()},
     )
-
-
-def data_digest(run: StepRun) -> str:
-    """Digest of the recordings behind the windows, which `window` left in its manifest.
-
-    Raises:
-        FileNotFoundError: the step `window` has not finished.
-    """
-    group_folders(run.paths.windows)
-    return str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
 
 
 def _origin(run: StepRun, group: str, data_sha256: str) -> Origin:

@@ -8,7 +8,7 @@ import numpy as np
 from foresense.config.actigraphy_pipeline import ActigraphyExportConfig
 from foresense.config.pat import pat_size
 from foresense.export.weeks_artefact import WeeksOrigin, build_weeks_artefact
-from foresense.signals import ExportReport, file_sha256, read_json, tree_sha256
+from foresense.signals import ExportReport, file_sha256, read_json, recordings_digest, tree_sha256
 from foresense.signals.weeks import TRAIN, open_week_windows
 from foresense.steps.actigraphy_training import read_arrays
 from foresense.steps.exporting import finish_export, new_artefact, read_evaluation
@@ -30,7 +30,7 @@ def export_actigraphy(run: StepRun, config: ActigraphyExportConfig) -> ExportRep
         FileNotFoundError: weeks or model are absent; says which command writes them.
     """
     windows = open_week_windows(run.paths.windows / GROUP)
-    data_sha256 = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
+    data_sha256 = recordings_digest(run.paths.windows)
     folder = run.paths.models / GROUP
     evaluation = read_evaluation(run, folder)
     _require_same(run, folder, evaluation)

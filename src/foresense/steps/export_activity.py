@@ -9,7 +9,7 @@ from foresense.evaluate import hmm
 from foresense.export import format_of
 from foresense.export.wrist_artefact import WristOrigin, build_wrist_artefact
 from foresense.models.classifiers import load_classifier
-from foresense.signals import ExportReport, read_json
+from foresense.signals import ExportReport, read_json, recordings_digest
 from foresense.signals.labelled import LabelledWindows, open_labelled_windows
 from foresense.steps.exporting import finish_export, new_artefact, require_evaluated
 from foresense.steps.frame import StepRun
@@ -33,7 +33,7 @@ def export_activity(run: StepRun, config: ActivityExportConfig) -> ExportReport:
     for variant in config.variants:
         format_of(variant)
     windows = open_labelled_windows(run.paths.windows / GROUP)
-    data_sha256 = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
+    data_sha256 = recordings_digest(run.paths.windows)
     folder = run.paths.models / GROUP
     model, classes = load_classifier(folder)
     evaluation = read_json(folder / "evaluation.json")

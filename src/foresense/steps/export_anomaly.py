@@ -14,7 +14,7 @@ from foresense.export.clips_artefact import ClipsOrigin, build_clips_artefact
 from foresense.export.keras_format import KerasSource, run_file
 from foresense.export.pi import PiFolderError, PiLimits, PiModel, Training, build_pi_folder
 from foresense.models.anomaly import WEIGHTS, load_network
-from foresense.signals import ExportReport, file_sha256, read_json, replaced_folder, tree_sha256
+from foresense.signals import ExportReport, file_sha256, recordings_digest, replaced_folder, tree_sha256
 from foresense.steps.anomaly_data import ClipData, open_clip_data, spectrogram_of
 from foresense.steps.anomaly_scores import auc_of
 from foresense.steps.exporting import finish_export, read_evaluation
@@ -62,7 +62,7 @@ def export_anomaly(run: StepRun, config: AnomalyExportConfig) -> ExportReport:
         FileNotFoundError: clips or model are absent; says which command writes them.
     """
     shipping = read_evaluation(run, run.paths.models / GROUP)
-    data_sha256 = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
+    data_sha256 = recordings_digest(run.paths.windows)
     windows_sha256 = tree_sha256(run.paths.windows)
     ships, spectrogram = shipping["candidate"], spectrogram_of(shipping["spectrogram"])
     data = open_clip_data(run, spectrogram)

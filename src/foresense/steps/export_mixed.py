@@ -9,7 +9,7 @@ from foresense.config.mixed_pipeline import MixedExportConfig
 from foresense.export.mixed_artefact import MixedOrigin, build_mixed_artefact, require_offered
 from foresense.export.mixed_inputs import inputs_of
 from foresense.models.mixed_shipped import load_shipped
-from foresense.signals import ExportReport, read_json
+from foresense.signals import ExportReport, read_json, recordings_digest
 from foresense.signals.mixed_schema import MixedSchema
 from foresense.signals.mixed_windows import MixedWindows, open_mixed_windows
 from foresense.steps.exporting import finish_export, new_artefact, require_evaluated
@@ -34,7 +34,7 @@ def export_mixed(run: StepRun, config: MixedExportConfig) -> ExportReport:
     """
     require_offered(config.variants)
     windows = open_mixed_windows(run.paths.windows / GROUP)
-    data_sha256 = str(read_json(run.paths.windows / "manifest.json")["recordings_sha256"])
+    data_sha256 = recordings_digest(run.paths.windows)
     folder = run.paths.models / GROUP
     model, evaluation = load_shipped(folder), read_json(folder / "evaluation.json")
     fold = int(evaluation["fold"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from foresense.config import PipelineConfig
 from foresense.models import model_sha256
-from foresense.signals import Layout, group_folders, read_json
+from foresense.signals import Layout, group_folders, read_json, recordings_digest
 from foresense.steps.forecast_context import SkippedForecastError
 from foresense.steps.forecast_version import VersionRef
 
@@ -63,7 +63,7 @@ def _built(layout: Layout, pipeline: str, name: str, digest: str) -> Path:
     manifest = layout.cache / "built" / pipeline / name / "manifest.json"
     if manifest.is_file():
         content = read_json(manifest)
-        recordings_sha256 = read_json(layout.of(pipeline).windows / "manifest.json")["recordings_sha256"]
+        recordings_sha256 = recordings_digest(layout.of(pipeline).windows)
         if (content["model_sha256"], content["data_sha256"]) == (digest, recordings_sha256):
             return manifest.parent
     return build_version(layout, pipeline, name)

@@ -24,7 +24,7 @@ from foresense.signals import (
     Windows,
     group_folders,
     open_windows,
-    read_json,
+    recordings_digest,
     replaced_folder,
     tree_sha256,
     write_json,
@@ -63,7 +63,7 @@ def train(run: StepRun, config: TrainConfig) -> TrainReport:
 
     device = device_of(config.accelerator)
     folders = group_folders(run.paths.windows)
-    data_sha256 = read_json(run.paths.windows / "manifest.json")["recordings_sha256"]
+    data_sha256 = recordings_digest(run.paths.windows)
     results: dict[str, GroupResult] = {}
     tags = {
         "pipeline": run.pipeline,

@@ -18,6 +18,7 @@ from foresense.signals import (
     TrainReport,
     file_sha256,
     read_json,
+    recordings_digest,
     replaced_folder,
     tree_sha256,
     write_json,
@@ -74,7 +75,7 @@ def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport
     windows_sha256 = tree_sha256(run.paths.windows)
     names, inputs = turned(*_clinical(run.paths.features, windows_sha256))
     _require_own_names(config)
-    data_sha256 = read_json(run.paths.windows / "manifest.json")["recordings_sha256"]
+    data_sha256 = recordings_digest(run.paths.windows)
     made_from = (
         windows_sha256,
         tree_sha256(run.paths.features),

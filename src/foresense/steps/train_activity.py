@@ -13,7 +13,7 @@ from foresense.evaluate.classification import ClassScores, compare_classes, judg
 from foresense.evaluate.hmm import Hmm, fit_hmm, smooth
 from foresense.models import model_sha256
 from foresense.models.classifiers import save_classifier
-from foresense.signals import Gate, TrainReport, read_json, replaced_folder, tree_sha256, write_json
+from foresense.signals import Gate, TrainReport, recordings_digest, replaced_folder, tree_sha256, write_json
 from foresense.steps.frame import StepRun, code_digest, git_commit
 from foresense.steps.people_data import Fold, PeopleData, fold_of, read_people
 from foresense.steps.people_report import people_report
@@ -51,7 +51,7 @@ def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
         raise ValueError(
             "train.smoothing: these windows have no real time, so nothing follows anything; set it to false"
         )
-    data_sha256 = read_json(run.paths.windows / "manifest.json")["recordings_sha256"]
+    data_sha256 = recordings_digest(run.paths.windows)
     n_folds = data.windows.n_folds if config.folds == "all" else min(config.folds, data.windows.n_folds)
     folds = [fold_of(data, number) for number in range(n_folds)]
     code = code_digest(run.layout.project, "train_activity")

@@ -11,7 +11,7 @@ import numpy as np
 from foresense.config.anomaly_pipeline import AnomalyTrainConfig
 from foresense.evaluate.classification import verdict_of
 from foresense.models.anomaly import DESCRIPTION, WEIGHTS, is_autoencoder
-from foresense.signals import Gate, TrainReport, read_json, replaced_folder, tree_sha256, write_json
+from foresense.signals import Gate, TrainReport, read_json, recordings_digest, replaced_folder, tree_sha256, write_json
 from foresense.steps.anomaly_data import ClipData, open_data
 from foresense.steps.anomaly_report import anomaly_report
 from foresense.steps.anomaly_scores import (
@@ -58,7 +58,7 @@ def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:
 
     _require_own_names(config)
     data = open_data(run)
-    data_sha256 = read_json(run.paths.windows / "manifest.json")["recordings_sha256"]
+    data_sha256 = recordings_digest(run.paths.windows)
     made_from = (
         tree_sha256(run.paths.windows),
         tree_sha256(run.paths.features),

@@ -18,7 +18,7 @@ from foresense.models import model_sha256
 from foresense.models.dualpatch import DualPatch
 from foresense.models.mixed import save_mixed
 from foresense.models.mixed_rivals import RivalModel, save_rival
-from foresense.signals import Gate, TrainReport, read_json, replaced_folder, tree_sha256, write_json
+from foresense.signals import Gate, TrainReport, recordings_digest, replaced_folder, tree_sha256, write_json
 from foresense.steps.frame import StepRun, code_digest, git_commit
 from foresense.steps.mixed_data import MixedData, MixedFold, folds_of, read_mixed
 from foresense.steps.mixed_report import mixed_report
@@ -73,7 +73,7 @@ def train_mixed(run: StepRun, config: MixedTrainConfig) -> TrainReport:
     data = read_mixed(run.paths.windows, run.paths.features, config)
     task, folds = task_of(data, config.predicts), folds_of(data, config)
     _require_own_names(config, data)
-    data_sha256 = read_json(run.paths.windows / "manifest.json")["recordings_sha256"]
+    data_sha256 = recordings_digest(run.paths.windows)
     code = code_digest(run.layout.project, "train_mixed")
     made_from = (tree_sha256(run.paths.windows), tree_sha256(run.paths.features), code)
     tags = {

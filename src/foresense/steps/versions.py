@@ -11,7 +11,7 @@ from foresense.evaluate.conformal import fit_conformal
 from foresense.evaluate.drift import TooLittleError, fit_reference
 from foresense.evaluate.errors import in_batches
 from foresense.registry import quoted, seal_version
-from foresense.signals import Layout, Windows, open_windows, read_json, replaced_folder, write_json
+from foresense.signals import Layout, Windows, open_windows, recordings_digest, replaced_folder, write_json
 from foresense.steps.comparison import signature_of
 
 LOG = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def build_version(layout: Layout, pipeline: str, group: str) -> Path:
             beside,
             pipeline=pipeline,
             asset=windows.group,
-            data_sha256=read_json(paths.windows / "manifest.json")["recordings_sha256"],
+            data_sha256=recordings_digest(paths.windows),
             trained_until_s=trained_until_s(windows),
         )
     return built
