@@ -12,6 +12,7 @@ from foresense.training.actigraphy_rivals import fit_boosting, fit_logistic
 
 #: Rivals: the share of the label; on clinical metrics; on features of a pretrained encoder that was not fine-tuned.
 PREVALENCE, LOGISTIC, BOOSTING, PAT_LOGISTIC = "prevalence", "logistic", "boosting", "pat_logistic"
+RIVALS = (PREVALENCE, LOGISTIC, BOOSTING, PAT_LOGISTIC)
 #: Rivals that can ship: rules that a device computes without a library.
 SHIPPABLE = (LOGISTIC, PAT_LOGISTIC)
 

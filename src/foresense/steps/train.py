@@ -1,7 +1,6 @@
 """The step `train`: candidates are trained, validation chooses, the test part is read once."""
 
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from foresense.evaluate import (
 from foresense.features import read_features
 from foresense.models import save_model
 from foresense.signals import (
-    Gate,
     TrainReport,
     Windows,
     group_folders,
@@ -30,10 +28,11 @@ from foresense.signals import (
     write_json,
 )
 from foresense.steps.candidates import Settings, Trained, best_linear, device_of, train_candidate
-from foresense.steps.frame import StepRun, code_digest, git_commit
+from foresense.steps.frame import StepRun, code_digest
 from foresense.steps.train_evaluation import GroupResult, evaluate, joined
 from foresense.steps.train_pictures import draw_group
 from foresense.steps.train_report import flat_metrics, flat_parameters, report_of
+from foresense.steps.training import tags_of, time_gate, track_model, tracked
 from foresense.training.forecast import forecaster
 
 LOG = logging.getLogger(__name__)
@@ -59,22 +58,12 @@ def train(run: StepRun, config: TrainConfig) -> TrainReport:
         FileNotFoundError: the steps before have not finished.
         ValueError: a group has nothing to train on, or a training diverges.
     """
-    from foresense.tracking import open_run
-
     device = device_of(config.accelerator)
     folders = group_folders(run.paths.windows)
     data_sha256 = recordings_digest(run.paths.windows)
     results: dict[str, GroupResult] = {}
-    tags = {
-        "pipeline": run.pipeline,
-        "profile": run.profile,
-        "data_sha256": data_sha256,
-        "git_commit": git_commit(run.layout.project),
-    }
-    with (
-        open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run,
-        replaced_folder(run.paths.models) as models,
-    ):
+    tags = tags_of(run, data_sha256)
+    with tracked(run, data_sha256) as mlflow_run, replaced_folder(run.paths.models) as models:
         for folder in folders:
             windows = open_windows(folder)
             with mlflow_run.child(windows.group) as child:
@@ -88,27 +77,27 @@ def train(run: StepRun, config: TrainConfig) -> TrainReport:
                 )
                 result = _train_group(run, config, windows, models / windows.group, settings, child)
                 results[windows.group] = result
-                child.parameters(flat_parameters(result.evaluation, config, windows))
-                child.metrics(flat_metrics(result.evaluation))
-                child.tags({"model_sha256": result.evaluation["model_sha256"], **tags})
+                child.tags(tags)
                 child.dataset(run.pipeline, data_sha256)
-                child.artifact(models / windows.group, "model")
-        minutes = (run.elapsed_s() + sum(result.earlier_s for result in results.values())) / 60
+                track_model(
+                    child,
+                    models / windows.group,
+                    result.evaluation,
+                    parameters=flat_parameters(result.evaluation, config, windows),
+                    metrics=flat_metrics(result.evaluation),
+                )
+        seconds = run.elapsed_s() + sum(result.earlier_s for result in results.values())
         report = report_of(
             run,
             results,
             joined(results, config.seed),
-            Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min),
+            time_gate(seconds, config.budget_min),
             data_sha256=data_sha256,
             seed=config.seed,
             mlflow_run_id=mlflow_run.run_id,
         )
         mlflow_run.metrics(flat_metrics(report.model_dump()))
         mlflow_run.parameters({"n_groups": len(results), "seed": config.seed})
-        for picture in sorted((run.paths.reports / "plots").glob("*.png")):
-            mlflow_run.artifact(picture, "plots")
-        mlflow_run.artifact(run.paths.reports / "train.json", "reports")
-    shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
     LOG.info("%s", report.conclusion)
     return report
 

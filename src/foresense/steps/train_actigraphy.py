@@ -13,7 +13,6 @@ from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
 from foresense.models import model_sha256
 from foresense.models.logistic_rule import turned
 from foresense.signals import (
-    Gate,
     SignalError,
     TrainReport,
     file_sha256,
@@ -26,10 +25,8 @@ from foresense.signals import (
 from foresense.signals.weeks import TEST, TRAIN, VALIDATION, WeekWindows, open_week_windows
 from foresense.steps.actigraphy_report import actigraphy_report
 from foresense.steps.actigraphy_rivals import (
-    BOOSTING,
-    LOGISTIC,
     PAT_LOGISTIC,
-    PREVALENCE,
+    RIVALS,
     SHIPPABLE,
     Rival,
     first_before,
@@ -47,7 +44,8 @@ from foresense.steps.actigraphy_scores import (
     turn_by_turn,
 )
 from foresense.steps.actigraphy_training import TrainedWeeks, Trainer, Turn, write_arrays
-from foresense.steps.frame import StepRun, code_digest, git_commit
+from foresense.steps.frame import StepRun
+from foresense.steps.training import digests_of, require_own_names, time_gate, track_model, tracked
 from foresense.steps.window_actigraphy import GROUP
 from foresense.windows.minute_scaler import load_minute_scaler
 
@@ -69,26 +67,14 @@ def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport
         SignalError: features of other weeks.
         ValueError: a candidate with the name of a rival, or a training that diverges.
     """
-    from foresense.tracking import open_run
-
     windows = open_week_windows(run.paths.windows / GROUP)
     windows_sha256 = tree_sha256(run.paths.windows)
     names, inputs = turned(*_clinical(run.paths.features, windows_sha256))
-    _require_own_names(config)
+    require_own_names(config.candidates, {*RIVALS, CHOSEN, NETWORK})
     data_sha256 = recordings_digest(run.paths.windows)
-    made_from = (
-        windows_sha256,
-        tree_sha256(run.paths.features),
-        code_digest(run.layout.project, "train_actigraphy"),
-    )
     n_turns = len(windows.roles) if config.turns == "all" else config.turns
-    tags = {
-        "pipeline": run.pipeline,
-        "profile": run.profile,
-        "data_sha256": data_sha256,
-        "git_commit": git_commit(run.layout.project),
-    }
-    with open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run:
+    with tracked(run, data_sha256) as mlflow_run:
+        made_from = digests_of(run, "train_actigraphy")
         trainer = Trainer(run.paths.checkpoints, made_from, config.seed, run.layout.project)
         trained: dict[str, list[TrainedWeeks]] = {name: [] for name in config.candidates}
         rivals: dict[str, list[Rival]] = {}
@@ -114,8 +100,7 @@ def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport
         trained_s = sum(one.seconds for found in trained.values() for one in found) + sum(
             trainer.pretraining_s.values()
         )
-        minutes = max(run.elapsed_s(), trained_s) / 60  # the first is short where an earlier start has trained
-        gate = Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min)
+        seconds = max(run.elapsed_s(), trained_s)  # the first is short where an earlier start has trained
         report = actigraphy_report(
             run,
             config,
@@ -124,24 +109,21 @@ def train_actigraphy(run: StepRun, config: ActigraphyTrainConfig) -> TrainReport
             rivals,
             evaluation,
             clinical=(names, inputs),
-            time_gate=gate,
+            time_gate=time_gate(seconds, config.budget_min),
             data_sha256=data_sha256,
             mlflow_run_id=mlflow_run.run_id,
         )
-        mlflow_run.metrics(
-            {
+        track_model(
+            mlflow_run,
+            run.paths.models / GROUP,
+            evaluation,
+            parameters={"n_turns": n_turns, "seed": config.seed},
+            metrics={
                 f"{name.replace(' ', '_')}/{metric}": value
                 for name, scores in judged.scores.items()
                 for metric, value in scores.metrics.items()
-            }
+            },
         )
-        mlflow_run.parameters({"n_turns": n_turns, "seed": config.seed, **evaluation["model"]})
-        mlflow_run.tags({"model_sha256": evaluation["model_sha256"]})
-        mlflow_run.dataset(run.pipeline, data_sha256)
-        mlflow_run.artifact(run.paths.models / GROUP, "model")
-        mlflow_run.artifact(run.paths.reports / "plots", "plots")
-        mlflow_run.artifact(run.paths.reports / "train.json", "reports")
-    shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
     LOG.info("%s", report.conclusion)
     return report
 
@@ -193,16 +175,6 @@ def _clinical(folder: Path, windows_sha256: str) -> tuple[list[str], np.ndarray]
 def _turn(folder: Path, windows: WeekWindows, number: int) -> Turn:
     scaler = load_minute_scaler(folder / f"scaler-{number}.safetensors")
     return Turn(number, windows, scaler.scale(windows.values, windows.weekdays, windows.unit).values)
-
-
-def _require_own_names(config: ActigraphyTrainConfig) -> None:
-    own = (PREVALENCE, LOGISTIC, BOOSTING, PAT_LOGISTIC, CHOSEN, NETWORK)
-    taken = [name for name in config.candidates if name in own]
-    if taken:
-        raise ValueError(
-            f"train.candidates: {', '.join(taken)} is the name of a rival or of what is judged beside the candidates; "
-            "rename it"
-        )
 
 
 def _best(values: Mapping[str, float]) -> str:

@@ -1,7 +1,6 @@
 """Step `train` of an activity pipeline: groups of people are held out in turn; who chooses is never held out."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from foresense.evaluate.classification import ClassScores, compare_classes, judg
 from foresense.evaluate.hmm import Hmm, fit_hmm, smooth
 from foresense.models import model_sha256
 from foresense.models.classifiers import save_classifier
-from foresense.signals import Gate, TrainReport, recordings_digest, replaced_folder, tree_sha256, write_json
-from foresense.steps.frame import StepRun, code_digest, git_commit
+from foresense.signals import TrainReport, recordings_digest, replaced_folder, write_json
+from foresense.steps.frame import StepRun
 from foresense.steps.people_data import Fold, PeopleData, fold_of, read_people
 from foresense.steps.people_report import people_report
 from foresense.steps.people_rivals import CHOSEN, RIVALS, rival_probabilities
 from foresense.steps.people_scores import Judged, Said, said_of
 from foresense.steps.people_training import TrainedClassifier, train_classifier
+from foresense.steps.training import digests_of, time_gate, track_model, tracked
 from foresense.steps.window_activity import GROUP
 from foresense.training.wrist import macro_f1_and_kappa
 
@@ -44,8 +44,6 @@ def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
         FileNotFoundError: the steps before have not finished.
         ValueError: smoothing windows without time, a class that a fold's training people lack, or a diverging training.
     """
-    from foresense.tracking import open_run
-
     data = read_people(run.paths.windows, run.paths.features)
     if config.smoothing and not data.windows.has_time:
         raise ValueError(
@@ -54,20 +52,12 @@ def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
     data_sha256 = recordings_digest(run.paths.windows)
     n_folds = data.windows.n_folds if config.folds == "all" else min(config.folds, data.windows.n_folds)
     folds = [fold_of(data, number) for number in range(n_folds)]
-    code = code_digest(run.layout.project, "train_activity")
-    made_from = (tree_sha256(run.paths.windows), tree_sha256(run.paths.features), code)
-    tags = {
-        "pipeline": run.pipeline,
-        "profile": run.profile,
-        "data_sha256": data_sha256,
-        "git_commit": git_commit(run.layout.project),
-    }
-    with open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run:
+    made_from = digests_of(run, "train_activity")
+    with tracked(run, data_sha256) as mlflow_run:
         trained = _train_all(data, folds, config, run.paths.checkpoints, made_from)
         judged = _judge(data, folds, config, trained)
         with replaced_folder(run.paths.models) as models:
             evaluation = _ship(models / GROUP, data, folds[0], judged, trained[judged.choices[0]][0])
-        gate = Gate.judge("training_min", round(run.elapsed_s() / 60, 2), "min", at_most=config.budget_min)
         report = people_report(
             run,
             config,
@@ -76,20 +66,17 @@ def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
             judged,
             {name: [one.fit for one in found] for name, found in trained.items()},
             evaluation,
-            time_gate=gate,
+            time_gate=time_gate(run.elapsed_s(), config.budget_min),
             data_sha256=data_sha256,
             mlflow_run_id=mlflow_run.run_id,
         )
-        mlflow_run.metrics(_flat(judged))
-        mlflow_run.parameters(
-            {"candidate": judged.choices[0], "n_folds": n_folds, "seed": config.seed, **evaluation["model"]}
+        track_model(
+            mlflow_run,
+            run.paths.models / GROUP,
+            evaluation,
+            parameters={"candidate": judged.choices[0], "n_folds": n_folds, "seed": config.seed},
+            metrics=_flat(judged),
         )
-        mlflow_run.tags({"model_sha256": evaluation["model_sha256"]})
-        mlflow_run.dataset(run.pipeline, data_sha256)
-        mlflow_run.artifact(run.paths.models / GROUP, "model")
-        mlflow_run.artifact(run.paths.reports / "plots", "plots")
-        mlflow_run.artifact(run.paths.reports / "train.json", "reports")
-    shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
     LOG.info("%s", report.conclusion)
     return report
 

@@ -11,7 +11,7 @@ import numpy as np
 from foresense.config.anomaly_pipeline import AnomalyTrainConfig
 from foresense.evaluate.classification import verdict_of
 from foresense.models.anomaly import DESCRIPTION, WEIGHTS, is_autoencoder
-from foresense.signals import Gate, TrainReport, read_json, recordings_digest, replaced_folder, tree_sha256, write_json
+from foresense.signals import Gate, TrainReport, read_json, recordings_digest, replaced_folder, write_json
 from foresense.steps.anomaly_data import ClipData, open_data
 from foresense.steps.anomaly_report import anomaly_report
 from foresense.steps.anomaly_scores import (
@@ -28,7 +28,8 @@ from foresense.steps.anomaly_scores import (
     thresholds,
 )
 from foresense.steps.anomaly_training import TrainedDetector, Trainer
-from foresense.steps.frame import StepRun, code_digest, git_commit
+from foresense.steps.frame import StepRun
+from foresense.steps.training import digests_of, require_own_names, time_gate, track_model, tracked
 from foresense.steps.window_anomaly import GROUP
 from foresense.training.anomaly_rivals import ANOMALY_RIVALS, CONDITION_RIVALS, rival_conditions, rival_scores
 
@@ -54,25 +55,13 @@ def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:
         ValueError: a candidate with the name of a rival, a part without normal clips, or a training that diverges.
         AnomalyScoreError: too few normal validation clips for the false alarm rate.
     """
-    from foresense.tracking import open_run
-
     _require_own_names(config)
     data = open_data(run)
     data_sha256 = recordings_digest(run.paths.windows)
-    made_from = (
-        tree_sha256(run.paths.windows),
-        tree_sha256(run.paths.features),
-        code_digest(run.layout.project, "train_anomaly"),
-    )
+    made_from = digests_of(run, "train_anomaly")
     most = None if config.turns == "all" else config.turns
     turns = {split: data.turns.turns_of(split)[:most] for split in data.turns.names}
-    tags = {
-        "pipeline": run.pipeline,
-        "profile": run.profile,
-        "data_sha256": data_sha256,
-        "git_commit": git_commit(run.layout.project),
-    }
-    with open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run:
+    with tracked(run, data_sha256) as mlflow_run:
         trainer = Trainer(data, run.paths.checkpoints, made_from)
         trained: dict[str, dict[int, TrainedDetector]] = {name: {} for name in config.candidates}
         rivals: dict[str, dict[int, np.ndarray]] = {name: {} for name in ANOMALY_RIVALS}
@@ -98,8 +87,8 @@ def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:
             }
         evaluation = evaluations[judged.ships]
         trained_s = sum(one.seconds for found in trained.values() for one in found.values())
-        minutes = max(run.elapsed_s(), trained_s) / 60  # the first is short where an earlier start has trained
-        gates = [Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min)]
+        seconds = max(run.elapsed_s(), trained_s)  # the first is short where an earlier start has trained
+        gates = [time_gate(seconds, config.budget_min)]
         if run.profile == "smoke":
             gates.append(Gate.judge("validation_auc", judged.validation[judged.ships], "1", at_least=SMOKE_AUC))
         report = anomaly_report(
@@ -112,21 +101,18 @@ def train_anomaly(run: StepRun, config: AnomalyTrainConfig) -> TrainReport:
             data_sha256=data_sha256,
             mlflow_run_id=mlflow_run.run_id,
         )
-        mlflow_run.metrics(
-            {
+        track_model(
+            mlflow_run,
+            run.paths.models / GROUP,
+            evaluation,
+            parameters={"n_turns": sum(map(len, turns.values())), "seed": config.seed},
+            metrics={
                 f"{split}/{name.replace(' ', '_')}/{metric}": value
                 for split, scores in judged.scores.items()
                 for name, one in scores.items()
                 for metric, value in one.overall.metrics.items()
-            }
+            },
         )
-        mlflow_run.parameters({"n_turns": sum(map(len, turns.values())), "seed": config.seed, **evaluation["model"]})
-        mlflow_run.tags({"model_sha256": evaluation["model_sha256"]})
-        mlflow_run.dataset(run.pipeline, data_sha256)
-        mlflow_run.artifact(run.paths.models / GROUP, "model")
-        mlflow_run.artifact(run.paths.reports / "plots", "plots")
-        mlflow_run.artifact(run.paths.reports / "train.json", "reports")
-    shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
     LOG.info("%s", report.conclusion)
     return report
 
@@ -238,12 +224,7 @@ def _ask_rivals(
 
 def _require_own_names(config: AnomalyTrainConfig) -> None:
     densities = [DENSITY_OF.format(name) for name in config.candidates]
-    taken = [name for name in config.candidates if name in (*ANOMALY_RIVALS, *densities, GROUP, "pi")]
-    if taken:
-        raise ValueError(
-            f"train.candidates: {', '.join(taken)} is the name of a rival, of a folder or of what is judged beside the "
-            "candidates; rename it"
-        )
+    require_own_names(config.candidates, {*ANOMALY_RIVALS, *densities, GROUP, "pi"})
     odd = [name for name, one in config.candidates.items() if one.density and not is_autoencoder(one.network)]
     if odd:
         raise ValueError(

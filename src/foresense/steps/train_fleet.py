@@ -15,13 +15,14 @@ import numpy as np
 from foresense.config import ConfigError, FleetConfig
 from foresense.engine import Job, Outcome, forget_record, run_jobs
 from foresense.features import read_features
-from foresense.signals import Gate, TrainReport, group_folders, open_windows, read_json, replaced_folder, tree_sha256
+from foresense.signals import TrainReport, group_folders, open_windows, read_json, replaced_folder, tree_sha256
 from foresense.steps.fleet_assets import SHARED, read_result
 from foresense.steps.fleet_report import draw_fleet, fleet_report
 from foresense.steps.fleet_shared import shared_model
-from foresense.steps.frame import StepRun, code_digest, git_commit
+from foresense.steps.frame import StepRun, code_digest
 from foresense.steps.train_evaluation import GroupResult
 from foresense.steps.train_report import flat_metrics, flat_parameters
+from foresense.steps.training import tags_of, time_gate, track_model, tracked
 
 LOG = logging.getLogger(__name__)
 FUNCTION = "foresense.steps.fleet_assets:train_assets"
@@ -72,21 +73,15 @@ def train_fleet(
         ConfigError: `assets` names one that is not there.
         ValueError: the shared model has nothing to train on, or diverges.
     """
-    from foresense.tracking import open_run
-
     folders = FleetFolders.of(run)
     manifest = read_json(run.paths.windows / "manifest.json")
+    data_sha256 = manifest["recordings_sha256"]
     assets = [folder.name for folder in group_folders(run.paths.windows)]
     why_not = _without_own(run, config, assets)
     code = code_digest(run.layout.project, "train_fleet")
     trees = {asset: tree_sha256(run.paths.windows / asset) for asset in assets}
-    tags = {
-        "pipeline": run.pipeline,
-        "profile": run.profile,
-        "data_sha256": manifest["recordings_sha256"],
-        "git_commit": git_commit(run.layout.project),
-    }
-    with open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run:
+    tags = tags_of(run, data_sha256)
+    with tracked(run, data_sha256) as mlflow_run:
         shared = shared_model(run, config, folders.shared, made_from=(code, *trees.values()))
         digests = _digests(run, config, trees, why_not, shared.name, code)
         arguments = {
@@ -125,15 +120,13 @@ def train_fleet(
             outcomes,
             why_not=why_not,
             left_out=manifest.get("left_out", {}),
-            data_sha256=manifest["recordings_sha256"],
+            data_sha256=data_sha256,
             mlflow_run_id=mlflow_run.run_id,
-            time_gate=Gate.judge("training_min", round(run.elapsed_s() / 60, 2), "min", at_most=config.budget_min),
+            time_gate=time_gate(run.elapsed_s(), config.budget_min),
         )
         draw_fleet(run.paths.reports / "plots", run, report, results)
         mlflow_run.metrics(flat_metrics(report.model_dump()))
         mlflow_run.parameters({"n_assets": len(assets), "seed": config.seed, "engine": run.engine.name})
-        mlflow_run.artifact(run.paths.reports / "plots", "plots")
-        mlflow_run.artifact(run.paths.reports / "train.json", "reports")
     _forget_others(folders, set(digests.values()), shared.name)
     LOG.info("%s", report.conclusion)
     return report
@@ -223,15 +216,18 @@ def _record(
     with mlflow_run.child(outcome.asset) as child:
         windows = open_windows(run.paths.windows / outcome.asset)
         candidates = config.candidates | {SHARED: config.shared}
-        child.parameters(flat_parameters(result.evaluation, config, windows, candidates))
-        child.metrics({**flat_metrics(result.evaluation), "seconds": outcome.seconds})
+        track_model(
+            child,
+            models / outcome.asset,
+            result.evaluation,
+            parameters=flat_parameters(result.evaluation, config, windows, candidates),
+            metrics={**flat_metrics(result.evaluation), "seconds": outcome.seconds},
+        )
         for name, fit in result.fits.items():
             for row in fit.history:
                 child.metric(f"{name}/validation/loss", row["validation"], round(row["epoch"]))
                 child.metric(f"{name}/train/loss", row["train"], round(row["epoch"]))
-        facts = {"outcome": outcome.status, "resumed": str(outcome.resumed)}
-        child.tags({"model_sha256": result.evaluation["model_sha256"], **facts, **tags})
-        child.artifact(models / outcome.asset, "model")
+        child.tags({"outcome": outcome.status, "resumed": str(outcome.resumed), **tags})
 
 
 def _serve_failed(

@@ -1,7 +1,6 @@
 """Step `train` of a pipeline of mixed recordings: networks and rivals, judged on what none of them has seen."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,8 +17,8 @@ from foresense.models import model_sha256
 from foresense.models.dualpatch import DualPatch
 from foresense.models.mixed import save_mixed
 from foresense.models.mixed_rivals import RivalModel, save_rival
-from foresense.signals import Gate, TrainReport, recordings_digest, replaced_folder, tree_sha256, write_json
-from foresense.steps.frame import StepRun, code_digest, git_commit
+from foresense.signals import TrainReport, recordings_digest, replaced_folder, write_json
+from foresense.steps.frame import StepRun
 from foresense.steps.mixed_data import MixedData, MixedFold, folds_of, read_mixed
 from foresense.steps.mixed_report import mixed_report
 from foresense.steps.mixed_rivals import TrainedRival, rivals_of, shipped_rival, train_rival
@@ -39,6 +38,7 @@ from foresense.steps.mixed_scores import (
 )
 from foresense.steps.mixed_studies import study
 from foresense.steps.mixed_training import TrainedMixed, train_mixed_network
+from foresense.steps.training import digests_of, require_own_names, time_gate, track_model, tracked
 from foresense.steps.window_mixed import GROUP
 from foresense.training.mixed import outputs_of
 
@@ -68,21 +68,12 @@ def train_mixed(run: StepRun, config: MixedTrainConfig) -> TrainReport:
         SignalError: a calendar that windows or rivals do not have.
         ValueError: a candidate with the name of a rival, or a training that diverges.
     """
-    from foresense.tracking import open_run
-
     data = read_mixed(run.paths.windows, run.paths.features, config)
     task, folds = task_of(data, config.predicts), folds_of(data, config)
-    _require_own_names(config, data)
+    require_own_names(config.candidates, {*rivals_of(data, config), CHOSEN, NETWORK})
     data_sha256 = recordings_digest(run.paths.windows)
-    code = code_digest(run.layout.project, "train_mixed")
-    made_from = (tree_sha256(run.paths.windows), tree_sha256(run.paths.features), code)
-    tags = {
-        "pipeline": run.pipeline,
-        "profile": run.profile,
-        "data_sha256": data_sha256,
-        "git_commit": git_commit(run.layout.project),
-    }
-    with open_run(run.layout, run.pipeline, f"{run.pipeline} {run.profile}", tags) as mlflow_run:
+    made_from = digests_of(run, "train_mixed")
+    with tracked(run, data_sha256) as mlflow_run:
         kept = run.paths.checkpoints
         trained = _train_networks(data, folds, config, kept, made_from)
         rivals = {name: [train_rival(data, fold, name, config) for fold in folds] for name in rivals_of(data, config)}
@@ -98,8 +89,7 @@ def train_mixed(run: StepRun, config: MixedTrainConfig) -> TrainReport:
             evaluation = _ship(models / GROUP, data, folds[0], judged, trained, rivals)
         trained_s = sum(one.seconds for found in trained.values() for one in found)
         trained_s += sum(one.seconds for found in rivals.values() for one in found)
-        minutes = max(run.elapsed_s(), trained_s) / 60  # the first is short where an earlier start has trained
-        gate = Gate.judge("training_min", round(minutes, 2), "min", at_most=config.budget_min)
+        seconds = max(run.elapsed_s(), trained_s)  # the first is short where an earlier start has trained
         report = mixed_report(
             run,
             config,
@@ -110,31 +100,19 @@ def train_mixed(run: StepRun, config: MixedTrainConfig) -> TrainReport:
             rivals,
             evaluation,
             studies=studies,
-            time_gate=gate,
+            time_gate=time_gate(seconds, config.budget_min),
             data_sha256=data_sha256,
             mlflow_run_id=mlflow_run.run_id,
         )
-        mlflow_run.metrics(_flat(judged))
-        mlflow_run.parameters(
-            {"candidate": judged.choices[0], "n_folds": len(folds), "seed": config.seed, **evaluation["model"]}
+        track_model(
+            mlflow_run,
+            run.paths.models / GROUP,
+            evaluation,
+            parameters={"candidate": judged.choices[0], "n_folds": len(folds), "seed": config.seed},
+            metrics=_flat(judged),
         )
-        mlflow_run.tags({"model_sha256": evaluation["model_sha256"]})
-        mlflow_run.dataset(run.pipeline, data_sha256)
-        mlflow_run.artifact(run.paths.models / GROUP, "model")
-        mlflow_run.artifact(run.paths.reports / "plots", "plots")
-        mlflow_run.artifact(run.paths.reports / "train.json", "reports")
-    shutil.rmtree(run.paths.checkpoints, ignore_errors=True)
     LOG.info("%s", report.conclusion)
     return report
-
-
-def _require_own_names(config: MixedTrainConfig, data: MixedData) -> None:
-    taken = [name for name in config.candidates if name in (*rivals_of(data, config), CHOSEN, NETWORK)]
-    if taken:
-        raise ValueError(
-            f"train.candidates: {', '.join(taken)} is the name of a rival or of what is judged beside the candidates; "
-            "rename it"
-        )
 
 
 def _train_networks(

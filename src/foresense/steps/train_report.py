@@ -100,7 +100,6 @@ def flat_parameters(
         "channels": ",".join(windows.channels),
         **{f"n_windows_{part}": n for part, n in evaluation["windows"].items()},
         **candidate.model_dump(mode="json"),
-        **evaluation["model"],
     }
 
 
