@@ -10,7 +10,7 @@ from foresense.bench.limits import COMMON, Facts, Gates
 from foresense.bench.local import run_worker
 from foresense.bench.measure import Plan, measured_variants
 from foresense.bench.reach import Work
-from foresense.bench.verdict import ACCEPTED, REJECTED
+from foresense.bench.verdict import accepted_unless
 from foresense.evaluate.binary import judge_binary
 from foresense.export.mixed_inputs import MixedInputs
 from foresense.export.mixed_predict import probabilities
@@ -151,14 +151,9 @@ def _add_drops(variants: dict[str, dict[str, Any]], headline: str, evaluation: F
 
 
 def _judge(facts: Facts) -> tuple[str, str]:
-    reasons = []
-    if not facts["quality_drop"] <= MAX_QUALITY_DROP:
-        reasons.append(f"quality drop {facts['quality_drop']:.2%}, at most {MAX_QUALITY_DROP:.0%}")
-    if not facts["deterministic"]:
-        reasons.append("two processes gave different outputs for the same inputs")
-    if reasons:
-        return REJECTED, f"rejected: {'; '.join(reasons)}"
-    return ACCEPTED, f"accepted: quality drop {facts['quality_drop']:.2%}, {facts['latency_ms']['p50']:.3g} ms"
+    drop = f"quality drop {facts['quality_drop']:.2%}"
+    is_good = facts["quality_drop"] <= MAX_QUALITY_DROP
+    return accepted_unless([] if is_good else [f"{drop}, at most {MAX_QUALITY_DROP:.0%}"], facts, drop)
 
 
 def _said(file: str) -> str:

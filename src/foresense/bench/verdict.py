@@ -1,6 +1,6 @@
 """Verdicts: is a variant worth shipping, and if not, why not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Share of the trained model's MSE by which an exported file may be worse.
@@ -41,19 +41,28 @@ def judge_variants(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple
 
 
 def _judge(name: str, facts: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
-    reasons = []
-    p50 = facts["latency_ms"]["p50"]
-    peer = variants.get(f"{name.partition('-')[0]}-float32")
-    if peer is not None and p50 > peer["latency_ms"]["p50"] * (1 + LATENCY_NOISE):
-        reasons.append(f"slower than float32 ({p50:.3g} ms vs {peer['latency_ms']['p50']:.3g} ms)")
+    reasons = slower_than_float32(name, facts, variants)
     if not facts["quality_drop"] <= MAX_QUALITY_DROP:
         drop, mse = facts["quality_drop"], facts["quality"]["mse"]
         reasons.append(f"quality drop {drop:.2%} (MSE {mse:.4g}), at most {MAX_QUALITY_DROP:.0%}")
+    return accepted_unless(reasons, facts, f"quality drop {facts['quality_drop']:.2%}")
+
+
+def slower_than_float32(name: str, facts: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Why a variant is too slow; empty where it is not, or where its artefact has no float32 of its format."""
+    p50, peer = facts["latency_ms"]["p50"], variants.get(f"{name.partition('-')[0]}-float32")
+    if peer is None or p50 <= peer["latency_ms"]["p50"] * (1 + LATENCY_NOISE):
+        return []
+    return [f"slower than float32 ({p50:.3g} ms vs {peer['latency_ms']['p50']:.3g} ms)"]
+
+
+def accepted_unless(reasons: Sequence[str], facts: Mapping[str, Any], lost: str) -> tuple[str, str]:
+    """Verdict and reason of a measured variant; `lost`: in words, how much worse than the model it is."""
     if not facts["deterministic"]:
-        reasons.append("two processes gave different outputs for the same inputs")
+        reasons = [*reasons, "two processes gave different outputs for the same inputs"]
     if reasons:
         return REJECTED, f"rejected: {'; '.join(reasons)}"
-    return ACCEPTED, f"accepted: quality drop {facts['quality_drop']:.2%}, {p50:.3g} ms"
+    return ACCEPTED, f"accepted: {lost}, {facts['latency_ms']['p50']:.3g} ms"
 
 
 def worst_of(groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:

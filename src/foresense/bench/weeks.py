@@ -11,7 +11,7 @@ from foresense.bench.limits import COMMON, Facts, Gates
 from foresense.bench.local import run_worker
 from foresense.bench.measure import Plan, measured_variants
 from foresense.bench.reach import Work
-from foresense.bench.verdict import ACCEPTED, REJECTED
+from foresense.bench.verdict import accepted_unless
 from foresense.evaluate.binary import judge_binary
 
 #: AUROC that an exported file may lose on the people who are held out.
@@ -106,11 +106,7 @@ def _judge(facts: Facts) -> tuple[str, str]:
             f"AUROC {facts['quality_drop']:.3f} lower, at most {MAX_QUALITY_DROP:g} (of {facts['quality']['n_people']} "
             "people: a single pair that swaps is more)"
         )
-    if not facts["deterministic"]:
-        reasons.append("two processes gave different outputs for the same inputs")
-    if reasons:
-        return REJECTED, f"rejected: {'; '.join(reasons)}"
-    return ACCEPTED, f"accepted: AUROC {facts['quality_drop']:.3f} lower, {facts['latency_ms']['p50']:.3g} ms"
+    return accepted_unless(reasons, facts, f"AUROC {facts['quality_drop']:.3f} lower")
 
 
 def said_file(file: str) -> str:

@@ -8,7 +8,7 @@ from foresense.bench.limits import COMMON, Facts, Gates
 from foresense.bench.local import run_worker
 from foresense.bench.measure import Plan, measured_variants
 from foresense.bench.reach import Work
-from foresense.bench.verdict import ACCEPTED, LATENCY_NOISE, REJECTED
+from foresense.bench.verdict import accepted_unless, slower_than_float32
 
 #: Share of the trained model's macro-F1 that an exported file may lose.
 MAX_QUALITY_DROP = 0.01
@@ -64,16 +64,8 @@ def measure_variants(work: Work, manifest: dict[str, Any], plan: Plan, evaluatio
 
 
 def _judge(name: str, facts: Facts, variants: Mapping[str, Facts]) -> tuple[str, str]:
-    reasons = []
-    p50 = facts["latency_ms"]["p50"]
-    peer = variants.get(f"{name.partition('-')[0]}-float32")
-    if peer is not None and p50 > peer["latency_ms"]["p50"] * (1 + LATENCY_NOISE):
-        reasons.append(f"slower than float32 ({p50:.3g} ms vs {peer['latency_ms']['p50']:.3g} ms)")
+    reasons = slower_than_float32(name, facts, variants)
     if not facts["quality_drop"] <= MAX_QUALITY_DROP:
         f1 = facts["quality"]["macro_f1"]
         reasons.append(f"quality drop {facts['quality_drop']:.2%} (macro-F1 {f1:.4f}), at most {MAX_QUALITY_DROP:.0%}")
-    if not facts["deterministic"]:
-        reasons.append("two processes gave different outputs for the same inputs")
-    if reasons:
-        return REJECTED, f"rejected: {'; '.join(reasons)}"
-    return ACCEPTED, f"accepted: quality drop {facts['quality_drop']:.2%}, {p50:.3g} ms"
+    return accepted_unless(reasons, facts, f"quality drop {facts['quality_drop']:.2%}")
