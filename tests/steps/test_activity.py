@@ -175,6 +175,14 @@ def test_labels_of_the_people_held_out_reach_neither_weights_nor_choice(trained,
     assert again.test["macro_f1"] < report.test["macro_f1"] - 0.2  # the scores do see them
 
 
+@pytest.mark.parametrize("name", ["forest", "chosen"])
+def test_a_candidate_needs_a_name_of_its_own(trained, name: str) -> None:
+    """A rival would take its place in the report without a word."""
+    named = CONFIG.train.model_copy(update={"candidates": {name: CONFIG.train.candidates["small"]}})
+    with pytest.raises(ValueError, match=f"train.candidates: {name} is the name of a rival"):
+        train_activity(StepRun("train", NAME, trained[0]), named)
+
+
 @pytest.mark.long
 def test_a_training_that_was_killed_takes_up_what_was_finished(tmp_path, monkeypatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

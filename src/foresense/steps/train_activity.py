@@ -19,7 +19,7 @@ from foresense.steps.people_report import people_report
 from foresense.steps.people_rivals import CHOSEN, RIVALS, rival_probabilities
 from foresense.steps.people_scores import Judged, Said, said_of
 from foresense.steps.people_training import TrainedClassifier, train_classifier
-from foresense.steps.training import digests_of, time_gate, track_model, tracked
+from foresense.steps.training import digests_of, require_own_names, time_gate, track_model, tracked
 from foresense.steps.window_activity import GROUP
 from foresense.training.wrist import macro_f1_and_kappa
 
@@ -42,8 +42,10 @@ def train_activity(run: StepRun, config: ActivityTrainConfig) -> TrainReport:
 
     Raises:
         FileNotFoundError: the steps before have not finished.
-        ValueError: smoothing windows without time, a class that a fold's training people lack, or a diverging training.
+        ValueError: a candidate with the name of a rival, smoothing windows without time, a class that a fold's training
+            people lack, or a diverging training.
     """
+    require_own_names(config.candidates, {*RIVALS, CHOSEN})
     data = read_people(run.paths.windows, run.paths.features)
     if config.smoothing and not data.windows.has_time:
         raise ValueError(
