@@ -5,7 +5,7 @@ Bootstrapping clustered data, Journal of the Royal Statistical Society B 69, 200
 but the accuracy of transitions is a function of the summed confusion matrix; a resample is a sum of people's matrices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -137,6 +137,12 @@ class Difference:
 
     value: float
     interval: Interval
+
+
+def best_of(metric: str, values: Mapping[str, float]) -> str:
+    """The name with the best value of a metric; of equals the first one."""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    return max(values, key=lambda name: sign * values[name])
 
 
 def verdict_of(metric: str, interval: Sequence[float]) -> Verdict:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from foresense.config.mixed_pipeline import MixedTrainConfig
-from foresense.evaluate.classification import LOWER_IS_BETTER
+from foresense.evaluate.classification import best_of
 from foresense.signals import Gate, TrainReport, write_json
 from foresense.steps.frame import StepRun
 from foresense.steps.mixed_data import MixedData, MixedFold
@@ -124,7 +124,7 @@ def _conclusion(pipeline: str, data: MixedData, judged: Judged) -> str:
     low, high = chosen.intervals[metric]
     difference = judged.difference[metric]
     by_rivals = {name: judged.said[name].chosen_by[0] for name in judged.rivals}
-    first = min(by_rivals, key=lambda name: by_rivals[name] * (1 if metric in LOWER_IS_BETTER else -1))
+    first = best_of(metric, by_rivals)
     ships = judged.choices[0]
     of_network = judged.said[NETWORK].chosen_by[0]
     why = (

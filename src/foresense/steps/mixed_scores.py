@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from foresense.evaluate.binary import best_threshold, compare_binary, judge_binary
-from foresense.evaluate.classification import LOWER_IS_BETTER, Difference, Interval, Verdict, verdict_of
+from foresense.evaluate.classification import Difference, Interval, Verdict, verdict_of
 from foresense.evaluate.grouped import compare_errors, crossed, judge_errors
 from foresense.evaluate.grouped_classes import compare_grouped_classes, judge_grouped_classes
 from foresense.steps.mixed_data import MixedData, Predicts
@@ -92,11 +92,6 @@ def ranks_in_turns(test: Sequence[np.ndarray]) -> np.ndarray:
     Turns have a network each, whose probabilities are not on one scale: what ranks recordings ranks them within a turn.
     """
     return np.concatenate([(rankdata(said[:, 1]) - 0.5) / len(said) for said in test])
-
-
-def is_better(metric: str, first: float, second: float) -> bool:
-    """Whether `first` is a better value of the metric than `second`."""
-    return first < second if metric in LOWER_IS_BETTER else first > second
 
 
 def metrics_of(task: Task, truth: np.ndarray, said: np.ndarray) -> dict[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from foresense.config.actigraphy_pipeline import ActigraphyTrainConfig
+from foresense.evaluate.classification import best_of
 from foresense.models import model_sha256
 from foresense.models.logistic_rule import turned
 from foresense.signals import (
@@ -135,16 +136,16 @@ def judge_all(
     by_turn = {name: [one.said for one in found] for name, found in (trained | rivals).items()}  # type: ignore[operator]
     said = {name: said_of(windows, found) for name, found in by_turn.items()}
     turns = range(len(next(iter(by_turn.values()))))
-    networks = tuple(_best({name: said[name].chosen_by[turn] for name in trained}) for turn in turns)
+    networks = tuple(best_of(CHOOSES, {name: said[name].chosen_by[turn] for name in trained}) for turn in turns)
     able = [name for name in rivals if name in SHIPPABLE]
-    best = tuple(_best({name: said[name].chosen_by[turn] for name in able}) for turn in turns)
+    best = tuple(best_of(CHOOSES, {name: said[name].chosen_by[turn] for name in able}) for turn in turns)
     choices = tuple(
         network if is_surely_ahead(windows, turn, said[network], said[rival]) else rival
         for turn, network, rival in zip(turns, networks, best, strict=True)
     )
     said |= {CHOSEN: turn_by_turn(windows, by_turn, choices), NETWORK: turn_by_turn(windows, by_turn, networks)}
     scores = {name: judge(windows, one) for name, one in said.items()}
-    rival = _best({name: scores[name].metrics[CHOOSES] for name in rivals})
+    rival = best_of(CHOOSES, {name: scores[name].metrics[CHOOSES] for name in rivals})
     return Judged(
         windows=windows,
         said=said,
@@ -175,11 +176,6 @@ def _clinical(folder: Path, windows_sha256: str) -> tuple[list[str], np.ndarray]
 def _turn(folder: Path, windows: WeekWindows, number: int) -> Turn:
     scaler = load_minute_scaler(folder / f"scaler-{number}.safetensors")
     return Turn(number, windows, scaler.scale(windows.values, windows.weekdays, windows.unit).values)
-
-
-def _best(values: Mapping[str, float]) -> str:
-    """The name with the highest value; of equals the first one."""
-    return max(values, key=lambda name: values[name])
 
 
 def _ship(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from foresense.config.activity import ActivityTrainConfig
-from foresense.evaluate.classification import ClassScores, compare_classes, judge_classes
+from foresense.evaluate.classification import ClassScores, best_of, compare_classes, judge_classes
 from foresense.evaluate.hmm import Hmm, fit_hmm, smooth
 from foresense.models import model_sha256
 from foresense.models.classifiers import save_classifier
@@ -106,7 +106,9 @@ def _judge(
     for name in RIVALS:
         LOG.info("rival: %s", name)
         said[name] = said_of(data, folds, [rival_probabilities(data, fold, name, seed=config.seed) for fold in folds])
-    choices = tuple(_best({name: said[name].macro_f1[number] for name in trained}) for number in range(len(folds)))
+    choices = tuple(
+        best_of("macro_f1", {name: said[name].macro_f1[number] for name in trained}) for number in range(len(folds))
+    )
     said[CHOSEN] = Said(
         validation=tuple(said[name].validation[number] for number, name in enumerate(choices)),
         test=tuple(said[name].test[number] for number, name in enumerate(choices)),
@@ -132,7 +134,7 @@ def _judge(
         smoothed = {name: judge(_smoothed(data, folds, said[name])) for name in (CHOSEN, "forest")}
         hmm = _hmm(data, folds[0], said[CHOSEN].validation[0])
     scores = {name: judge(one.classes) for name, one in said.items()}
-    rival = _best({name: scores[name].metrics["macro_f1"] for name in RIVALS})
+    rival = best_of("macro_f1", {name: scores[name].metrics["macro_f1"] for name in RIVALS})
     return Judged(
         rows=rows,
         said=said,
@@ -150,10 +152,6 @@ def _judge(
         smoothed=smoothed,
         hmm=hmm,
     )
-
-
-def _best(scores: Mapping[str, float]) -> str:
-    return max(scores, key=lambda name: scores[name])
 
 
 def _hmm(data: PeopleData, fold: Fold, validation: np.ndarray) -> Hmm:

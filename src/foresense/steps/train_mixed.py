@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from foresense.config.mixed_pipeline import MixedTrainConfig
-from foresense.evaluate.classification import Interval, verdict_of
+from foresense.evaluate.classification import Interval, best_of, verdict_of
 from foresense.models import model_sha256
 from foresense.models.dualpatch import DualPatch
 from foresense.models.mixed import save_mixed
@@ -31,7 +31,6 @@ from foresense.steps.mixed_scores import (
     Judged,
     Said,
     Task,
-    is_better,
     metrics_of,
     said_of,
     task_of,
@@ -163,7 +162,7 @@ def judge_all(
     )
     said |= {CHOSEN: _turn_by_turn(said, choices), NETWORK: _turn_by_turn(said, networks)}
     scores = {name: judge.scores(one, by_group=name in (CHOSEN, NETWORK, *rivals)) for name, one in said.items()}
-    rival = _best({name: scores[name].metrics[metric] for name in rivals}, metric)
+    rival = best_of(metric, {name: scores[name].metrics[metric] for name in rivals})
     return Judged(
         judge=judge,
         said=said,
@@ -209,17 +208,8 @@ def _choose(said: Mapping[str, Said], metric: str) -> tuple[str, ...]:
     """For each turn, who is best on validation; of equals the first one."""
     n_turns = len(next(iter(said.values())).chosen_by)
     return tuple(
-        _best({name: one.chosen_by[number] for name, one in said.items()}, metric) for number in range(n_turns)
+        best_of(metric, {name: one.chosen_by[number] for name, one in said.items()}) for number in range(n_turns)
     )
-
-
-def _best(values: Mapping[str, float], metric: str) -> str:
-    names = list(values)
-    best = names[0]
-    for name in names[1:]:
-        if is_better(metric, values[name], values[best]):
-            best = name
-    return best
 
 
 def _turn_by_turn(said: Mapping[str, Said], names: tuple[str, ...]) -> Said:
