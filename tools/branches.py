@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from coverage import Coverage
+
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / "runs" / "coverage"
 #: Share of the branches that tests have to take.
@@ -46,6 +48,13 @@ def table(files: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], float]:
     return lines, taken / of
 
 
+def pytest_sessionfinish() -> None:
+    """Save what this process of the tests has counted: pytest-xdist kills one that takes long to end."""
+    counting = Coverage.current()
+    if counting is not None:
+        counting.save()
+
+
 def main(arguments: list[str]) -> int:
     """Run pytest with `arguments`, print the table; returns the exit code."""
     shutil.rmtree(PLACE, ignore_errors=True)
@@ -57,7 +66,7 @@ def main(arguments: list[str]) -> int:
             [sys.executable, "-m", "coverage", *words], cwd=ROOT, env=environment, check=False
         ).returncode
 
-    tests = coverage("run", "-m", "pytest", "-q", *arguments)
+    tests = coverage("run", "-m", "pytest", "-p", "tools.branches", "-q", *arguments)
     for words in (
         ("combine", "-q"),
         ("json", "-q", "-o", str(PLACE / "files.json")),
