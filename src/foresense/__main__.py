@@ -15,6 +15,7 @@ from foresense.services.cli import services
 from foresense.steps.forecast_cli import anomalies, forecast
 from foresense.steps.night_cli import night
 from foresense.steps.person_cli import person
+from foresense.steps.registry_cli import PANEL as VERSIONS
 from foresense.steps.registry_cli import registry
 from foresense.steps.weights_cli import weights
 from foresense.stores.cli import migrate
@@ -55,16 +56,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.add_typer(bridge)
-app.command()(simulate)
-app.add_typer(services)
-app.command()(migrate)
-app.command()(forecast)
-app.command()(anomalies)
-app.add_typer(registry)
-app.add_typer(night)
-app.add_typer(weights)
-app.command()(person)
+#: Titles under which `foresense --help` shows what is not needed every day.
+STEP, MACHINES, WRIST = "One step", "Machines that are alive", "A week on the wrist"
 
 Pipeline = Annotated[str, typer.Argument(help="A name under `pipelines:` in params.yaml.")]
 
@@ -113,37 +106,37 @@ def _run_one(step: str, pipeline: str) -> None:
     typer.echo(f"{step}@{pipeline}: done in {report.duration_s:.1f} s, {run.paths.reports / f'{step}.json'}")
 
 
-@app.command()
+@app.command(rich_help_panel=STEP)
 def ingest(pipeline: Pipeline) -> None:
-    """Fetch, check and lay recordings on one rate."""
+    """Read and check recordings, and lay them on one rate."""
     _run_one("ingest", pipeline)
 
 
-@app.command()
+@app.command(rich_help_panel=STEP)
 def window(pipeline: Pipeline) -> None:
-    """Split by time, scale and index windows."""
+    """Split (by time, person or recording), scale and index windows."""
     _run_one("window", pipeline)
 
 
-@app.command()
+@app.command(rich_help_panel=STEP)
 def features(pipeline: Pipeline) -> None:
     """Compute named features of every window."""
     _run_one("features", pipeline)
 
 
-@app.command()
+@app.command(rich_help_panel=STEP)
 def train(pipeline: Pipeline) -> None:
     """Train the candidates; the best on the validation part ships."""
     _run_one("train", pipeline)
 
 
-@app.command()
+@app.command(rich_help_panel=STEP)
 def export(pipeline: Pipeline) -> None:
     """Write the model in every asked format and build the artefact."""
     _run_one("export", pipeline)
 
 
-@app.command()
+@app.command(rich_help_panel=STEP)
 def benchmark(
     pipeline: Pipeline,
     device: Annotated[
@@ -265,6 +258,18 @@ def verify(
     typer.echo(str(result))
     if not result.passed:
         raise typer.Exit(1)
+
+
+app.command(rich_help_panel=MACHINES)(simulate)
+app.add_typer(bridge, rich_help_panel=MACHINES)
+app.command(rich_help_panel=MACHINES)(migrate)
+app.command(rich_help_panel=VERSIONS)(forecast)
+app.command(rich_help_panel=VERSIONS)(anomalies)
+app.add_typer(registry)
+app.add_typer(night, rich_help_panel=VERSIONS)
+app.command(rich_help_panel=WRIST)(person)
+app.add_typer(weights, rich_help_panel=WRIST)
+app.add_typer(services)
 
 
 def main() -> None:

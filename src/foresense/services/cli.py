@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 services = typer.Typer()
+PANEL = "Services and backups"
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]...", help="Only these; none: all.")]
 Embedded = Annotated[bool, typer.Option("--embedded", help="Only folders of this machine; needs no docker.")]
 
 
-@services.command()
+@services.command(rich_help_panel=PANEL)
 def up(
     names: Names = None,
     no_build: Annotated[
@@ -26,7 +27,7 @@ def up(
     actions.up(_project(), names or (), build=not no_build, tell=typer.echo)
 
 
-@services.command()
+@services.command(rich_help_panel=PANEL)
 def status() -> None:
     """Show state and health of each service; exits 1 when one is not well."""
     from foresense.services import actions
@@ -34,7 +35,7 @@ def status() -> None:
     raise typer.Exit(0 if actions.status(_project(), typer.echo) else 1)
 
 
-@services.command()
+@services.command(rich_help_panel=PANEL)
 def logs(
     names: Names = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
@@ -45,7 +46,7 @@ def logs(
     raise typer.Exit(actions.logs(_project(), names or (), follow=follow))
 
 
-@services.command()
+@services.command(rich_help_panel=PANEL)
 def down() -> None:
     """Stop the services and remove their containers; data stays."""
     from foresense.services import actions
@@ -53,7 +54,7 @@ def down() -> None:
     raise typer.Exit(actions.down(_project()))
 
 
-@services.command()
+@services.command(rich_help_panel=PANEL)
 def backup(
     embedded: Embedded = False,
     to: Annotated[Path | None, typer.Option(help="Folder for backups; default: backups/ in the project.")] = None,
@@ -72,7 +73,7 @@ def backup(
     raise typer.Exit(0 if has_samples else 1)
 
 
-@services.command()
+@services.command(rich_help_panel=PANEL)
 def restore(
     folder: Annotated[Path, typer.Argument(help="A backup.")],
     embedded: Embedded = False,

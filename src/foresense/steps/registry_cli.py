@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from foresense.signals import Layout
 
 registry = typer.Typer()
+PANEL = "Forecasts and versions"
 
 Asset = Annotated[str, typer.Argument(help="A machine's name, `all`, or the group of an artefact.")]
 Reason = Annotated[str, typer.Option(help="Why, in words; it stays in the history.")]
 OfPipeline = Annotated[str, typer.Option("--pipeline", help="Needed where several pipelines have the asset.")]
 
 
-@registry.command()
+@registry.command(rich_help_panel=PANEL)
 def promote(
     asset: Asset,
     reason: Reason,
@@ -47,7 +48,7 @@ def promote(
         )
 
 
-@registry.command()
+@registry.command(rich_help_panel=PANEL)
 def rollback(asset: Asset, reason: Reason, pipeline: OfPipeline = "") -> None:
     """Make the champion before the champion again."""
     with _found(asset, pipeline) as place:
@@ -57,7 +58,7 @@ def rollback(asset: Asset, reason: Reason, pipeline: OfPipeline = "") -> None:
         )
 
 
-@registry.command()
+@registry.command(rich_help_panel=PANEL)
 def versions(
     asset: Asset,
     pipeline: OfPipeline = "",
@@ -79,7 +80,7 @@ def versions(
         console.print(history_table(place, asset))
 
 
-@registry.command()
+@registry.command(rich_help_panel=PANEL)
 def gc(
     keep_gib: Annotated[float, typer.Option(min=0, help="MLflow's files and DVC's cache together.")] = 20.0,
     keep_nights: Annotated[int, typer.Option(min=1, help="Newest nights that are never touched.")] = 14,
