@@ -76,7 +76,9 @@ def test_help_names_every_command_and_imports_no_heavy_library() -> None:
     ):
         assert f" {word} " in shown
     first = ["pipelines", "fetch", "run", "report", "verify", *STEPS]
-    assert [line.split()[1] for line in shown.splitlines() if line.startswith("│ ") and line.split()[1] in first] == first
+    assert [
+        line.split()[1] for line in shown.splitlines() if line.startswith("│ ") and line.split()[1] in first
+    ] == first
 
 
 def test_an_unknown_pipeline_is_one_line_with_the_nearest_name(project, monkeypatch, capsys) -> None:

@@ -26,6 +26,7 @@ def register(layout: Layout, text: str, *, asset: str = "lathe-1", pipeline: str
 def project(layout: Layout, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     monkeypatch.setenv("FORESENSE_PROJECT", str(layout.root))
     monkeypatch.setenv("FORESENSE_DEBUG", "")
+    (layout.root / "params.yaml").touch()
     for text in ("v1", "v2", "v3"):
         register(layout, text)
     return layout
@@ -88,7 +89,17 @@ def test_what_is_missing_or_ambiguous_is_said(project, monkeypatch, capsys) -> N
     assert call(monkeypatch, "versions", "lathe-1", "--pipeline", "other") == 0
     assert "other/lathe-1: versions" in capsys.readouterr().out
     assert call(monkeypatch, "versions", "lathe-1", "--pipeline", "third") == 1
-    assert "asset 'lathe-1' has no version in pipeline 'third'" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "asset 'lathe-1' has no version in pipeline 'third'; `foresense night promote third` registers" in shown
+
+
+@pytest.mark.parametrize("words", [("versions", "lathe-1"), ("rollback", "lathe-1", "--reason", "x"), ("gc",)])
+def test_outside_of_a_project_nothing_is_made(words: tuple[str, ...], tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("FORESENSE_PROJECT", str(tmp_path))
+    monkeypatch.setenv("FORESENSE_DEBUG", "")
+    assert call(monkeypatch, *words) == 1
+    assert capsys.readouterr().err.endswith("params.yaml: no such file; run from the project root, or pass --project\n")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -122,6 +122,8 @@ def _pipeline_of(asset: str, pipeline: str) -> str:
     where = f"pipeline {pipeline!r}" if pipeline else "any pipeline"
     near = get_close_matches(asset, sorted({its for _, its in known}), n=3)
     advice = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    if not known:
+        advice = f"; `foresense night promote {pipeline or '<pipeline>'}` registers what was trained and exported"
     raise RegistryError(f"asset {asset!r} has no version in {where}{advice} ({len(known)} assets have one)")
 
 
@@ -132,6 +134,8 @@ def _mlflow_said() -> Iterator[None]:
     Raises:
         RuntimeError: what MLflow said, and where the store is.
     """
+    layout = _layout()  # before MLflow, which would make a store in any folder
+
     from mlflow.exceptions import MlflowException
 
     try:
@@ -139,13 +143,22 @@ def _mlflow_said() -> Iterator[None]:
     except MlflowException as error:
         from foresense.tracking import tracking_uri
 
-        raise RuntimeError(f"MLflow at {tracking_uri(_layout())}: {error}") from error
+        raise RuntimeError(f"MLflow at {tracking_uri(layout)}: {error}") from error
 
 
 def _layout() -> "Layout":
+    """The checkout.
+
+    Raises:
+        FileNotFoundError: the folder is none.
+    """
     from foresense.signals import Layout
 
     project = Path(os.environ.get("FORESENSE_PROJECT", ".")).resolve()
+    if not (project / "params.yaml").is_file():
+        raise FileNotFoundError(
+            f"{project / 'params.yaml'}: no such file; run from the project root, or pass --project"
+        )
     return Layout(root=project, project=project)
 
 
