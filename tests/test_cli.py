@@ -130,6 +130,16 @@ def test_a_gate_1_2_times_over_its_limit_fails_the_report_command(project, monke
     assert json.loads(capsys.readouterr().out)["failed_gates"] == ["size_mib"]
 
 
+def test_a_gate_that_failed_on_a_busy_machine_says_so(project, monkeypatch, capsys) -> None:
+    folder = Layout(root=project, project=project).of("mine").reports
+    for plan, told in (({"noisy": True, "load_1min_before": 9.66}, True), ({"noisy": False}, False)):
+        write_report(folder, benchmark_report(1.2).model_copy(update={"plan": plan}))
+        assert call(monkeypatch, "report", "mine") == 1
+        assert (
+            "mine: others computed on this machine while it was measured (load 9.66" in capsys.readouterr().out
+        ) is told
+
+
 def test_a_report_of_another_version_is_said_and_does_not_hide_the_rest(project, monkeypatch, capsys) -> None:
     folder = Layout(root=project, project=project).of("mine").reports
     write_report(folder, benchmark_report(0.5))
@@ -166,10 +176,18 @@ def test_a_full_run_that_leaves_a_step_without_report_fails(project, monkeypatch
 
 
 def test_pipelines_lists_every_one_with_its_result(project) -> None:
-    shown = CliRunner().invoke(app, ["pipelines"])
-    assert shown.exit_code == 0, shown.output
-    assert "mine" in shown.output
-    assert "not run" in shown.output
+    folder = Layout(root=project, project=project).of("mine").reports
+
+    def listed() -> str:
+        shown = CliRunner().invoke(app, ["pipelines"])
+        assert shown.exit_code == 0, shown.output
+        return " ".join(line for line in shown.output.splitlines() if "mine" in line)
+
+    assert "not run" in listed()
+    write_report(folder, benchmark_report(0.5))
+    assert "1 of 2 steps done" in listed()
+    (project / "params.yaml").write_text(PARAMS.replace("ingest: [mine], window: [mine]", "benchmark: [mine]"))
+    assert "its gate holds" in listed()
 
 
 def test_an_unknown_profile_is_refused(project, monkeypatch, capsys) -> None:

@@ -210,7 +210,9 @@ def run(
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads cost a tiny model more than they bring
     for report in run_smoke(_project(), pipeline):
         typer.echo(f"{report.step}: {report.duration_s:.1f} s")
-    _show(_project() / "runs" / f"smoke-{pipeline}", pipeline, finished=True)
+    scratch = _project() / "runs" / f"smoke-{pipeline}"
+    typer.echo(f"{pipeline}: this shows that all steps work, not how good a model is; what it made lies in {scratch}")
+    _show(scratch, pipeline, finished=True)
 
 
 @app.command()
@@ -236,6 +238,8 @@ def _show(root: Path, pipeline: str, *, as_json: bool = False, finished: bool = 
         console = Console(width=None if sys.stdout.isatty() else 120)
         for table in summary(found):
             console.print(table)
+        for remark in found.remarks:
+            typer.echo(f"{pipeline}: {remark}")
     if found.failed:
         typer.echo(f"{pipeline}: {len(found.failed)} gate(s) failed: {', '.join(found.failed)}", err=True)
     if found.unjudged:

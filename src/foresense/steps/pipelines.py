@@ -56,5 +56,5 @@ def _last_result(layout: Layout, name: str) -> Text:
     if found.broken:
         return Text(f"NOT JUDGED: {', '.join(found.broken)}", "bold red")
     if found.gates and not found.unjudged:
-        return Text(f"all {len(found.gates)} gates hold", "green")
-    return Text(f"{len(found.reports)} steps done, {len(found.limits)} gates to judge")
+        return Text("its gate holds" if len(found.gates) == 1 else f"all {len(found.gates)} gates hold", "green")
+    return Text(f"{len(found.reports)} of {len(found.steps)} steps done")

@@ -12,7 +12,7 @@ from rich.text import Text
 from foresense.config import STEPS, read_any, read_stages, steps_with_section
 from foresense.config.smoke import shrink
 from foresense.signals import Gate, Layout, Report, read_report
-from foresense.signals.reports import REPORTS, FeaturesReport
+from foresense.signals.reports import REPORTS, BenchmarkReport, FeaturesReport
 from foresense.steps.people_tables import landmarks_table, profile_table, read_profile
 from foresense.steps.process import running
 
@@ -96,6 +96,23 @@ class Overview:
             if name in judged and limit is not None and judged[name] != limit
         }
         return self.problems | moved | dict.fromkeys(passed_over, "asked in params.yaml, no verdict in benchmark.json")
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person may ask on seeing the tables, a line each."""
+        found = []
+        if self.outdated:
+            found.append(
+                "`done before the last ...`: that earlier step ran again afterwards; where its output was other than "
+                f"before, `foresense run {self.pipeline}` runs the later ones, and where it was the same, nothing"
+            )
+        benchmark = self.reports.get("benchmark")
+        if self.failed and isinstance(benchmark, BenchmarkReport) and benchmark.plan.get("noisy"):
+            found.append(
+                f"others computed on this machine while it was measured (load {benchmark.plan['load_1min_before']:g} "
+                "just before): believe no latency, and measure again when it is quiet"
+            )
+        return found
 
 
 def overview(layout: Layout, pipeline: str) -> Overview:
