@@ -94,7 +94,7 @@ def project(folder: Path) -> Path:
         benchmark = BenchmarkReport(
             **header(pipeline, "benchmark"),
             device="host",
-            plan={},
+            plan={"n_threads": [2, 1] if pipeline == "air" else [1, 2]},
             variants={"onnx-int8": {"size_mib": 1.5, "latency_ms": {"p95": 12.0}}},
             groups={},
             ships="onnx-int8",
@@ -123,6 +123,7 @@ def test_a_lost_comparison_and_a_failed_gate_are_shown_loudly(tmp_path: Path) ->
     assert f"| late, **a rival** | RMSE 76.0 [70.0, 80.0] | ridge | +2.5 [+1, +4]: **behind** {edge}" in text
     assert f"| late | AUC 0.900 [0.850, 0.950] | forest: 0.870 | +0.03 [+0.01, +0.05]: ahead {edge}" in text
     assert "| size_mib | <= 1 MiB | 1.5 | -50% | **FAIL** |" in text
+    assert "verdict on one thread (`air` on 2) of one, 2 threads." in text
 
 
 @pytest.mark.parametrize(

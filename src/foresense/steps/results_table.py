@@ -22,7 +22,7 @@ GATES_HEAD = (
 NOTE = (
     "Difference: the model minus its best rival on the same held-out data; where a rival ships, the best network minus "
     "that rival. Errors (MSE, in squared scaled units, and RMSE) are better when lower, all others when higher. "
-    "Latency of one forecast, label or verdict on one thread of {cpu}, {threads} threads."
+    "Latency of one forecast, label or verdict on one thread{except_for} of {cpu}, {threads} threads."
 )
 
 
@@ -96,7 +96,9 @@ def table(rows: Rows) -> list[str]:
     if not rows:
         return []
     environment = next(iter(rows.values()))[2].environment
-    note = NOTE.format(cpu=environment.cpu, threads=environment.threads)
+    headline_threads = {name: benchmark.plan["n_threads"][0] for name, (*_, benchmark) in rows.items()}
+    more = ", ".join(f"`{name}` on {n}" for name, n in headline_threads.items() if n != 1)
+    note = NOTE.format(cpu=environment.cpu, threads=environment.threads, except_for=f" ({more})" if more else "")
     return [*HEAD, *(_row(name, *found) for name, found in rows.items()), "", note]
 
 
