@@ -26,14 +26,14 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / \t/' | expand -t 12
 
-setup: $(VENV)/.ready  ## .venv with every package at its locked version (5 GB, 3 to 10 minutes)
+setup: $(VENV)/.ready  ## .venv with every package at its locked version (5 GB, 2 to 10 minutes)
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@if [ -z "$(FOUND)" ]; then \
 		echo "no Python 3.11 or 3.12 found as python3.12, python3.11 or python3: install one (Debian, Ubuntu:" \
 			"apt-get install python3.11 python3.11-venv), then call make again" >&2; exit 1; fi
 	@command -v git >/dev/null || { echo "git not found: DVC and the reports need it; install it" >&2; exit 1; }
-	@echo "setting up $(VENV) with $(FOUND): about 5 GB, 3 to 10 minutes"
+	@echo "setting up $(VENV) with $(FOUND): about 5 GB, 2 to 10 minutes"
 	@[ -x $(PYTHON) ] || "$(FOUND)" -m venv $(VENV) || { echo "no venv module: install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	$(PYTHON) -m pip install --quiet uv==0.13.8
