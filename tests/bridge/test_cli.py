@@ -221,6 +221,13 @@ def test_plant_bridge_and_status_as_a_person_calls_them(broker, tmp_path: Path) 
         as_json = subprocess.run([*foresense, "bridge", "status", "--json"], env=environment, capture_output=True)
         state = json.loads(as_json.stdout)
         assert (state["stored"], state["store"]) == (n_samples, "embedded:store")
+        second = subprocess.run(
+            [*foresense, "bridge", "run"], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert second.returncode == 1
+        assert second.stderr == (
+            f"foresense: {tmp_path}/bridge/spool.sqlite: another process uses it; is a bridge running already?\n"
+        )
     finally:
         bridge.send_signal(signal.SIGTERM)
         _, logged = bridge.communicate(timeout=30)

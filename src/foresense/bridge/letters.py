@@ -13,7 +13,7 @@ import orjson
 from foresense.signals.folders import flush_folder
 
 
-class LettersError(Exception):
+class LettersError(RuntimeError):
     """The file of dead letters cannot be written; the message says what to do."""
 
 

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS message (
 """
 
 
-class SpoolError(Exception):
+class SpoolError(RuntimeError):
     """The queue cannot be read or written; the message says what to do."""
 
 
