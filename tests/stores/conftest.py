@@ -102,6 +102,9 @@ def store(settings: InfluxSettings, request: pytest.FixtureRequest) -> Iterator[
     with InfluxStore(settings) as store:
         if store.flavour == "vm":
             pytest.skip("VictoriaMetrics can only be written to")
+        is_yours = "yours" in request.node.callspec.id
+        if is_yours:
+            store.prepare()
         yield store
-        if "yours" in request.node.callspec.id and store.flavour != "v3":
+        if is_yours and store.flavour != "v3":
             store.delete(FIRST_NS, LAST_NS + 1)
