@@ -65,14 +65,17 @@ def anomalies(
 ) -> None:
     """List what was found at risk in the last 90 days, the newest first."""
     from foresense.config import read_pipeline
-    from foresense.steps.anomalies import anomaly_table, read_anomalies, select
+    from foresense.steps.anomalies import FILE, anomaly_table, read_anomalies, select
     from foresense.steps.forecast_table import forecasts_folder
 
     layout = _layout()
     read_pipeline(layout.project / "params.yaml", pipeline)
-    rows = read_anomalies(forecasts_folder(layout, pipeline))
     since_s = _seconds("--since", since) if since else None
-    _console().print(anomaly_table(pipeline, select(rows, since_s=since_s, severity=severity or None)))
+    folder = forecasts_folder(layout, pipeline)
+    if not (folder / FILE).is_file():
+        raise FileNotFoundError(f"{folder / FILE}: not there; run `foresense forecast {pipeline}` first")
+    rows = select(read_anomalies(folder), since_s=since_s, severity=severity or None)
+    _console().print(anomaly_table(pipeline, rows))
 
 
 def _layout() -> "Layout":

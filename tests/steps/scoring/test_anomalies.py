@@ -233,6 +233,7 @@ def test_only_when_not_one_was_forecast_does_the_command_fail(fleet, small, monk
         (["forecast", "plant", "--now", "soon"], "--now: 'soon' is no time; expected 2026-11-21"),
         (["anomalies", "plant", "--since", "ever"], "--since: 'ever' is no time"),
         (["anomalies", "plent"], "plant"),
+        (["anomalies", "plant"], "plant/anomalies.parquet: not there; run `foresense forecast plant` first"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_message(fleet, monkeypatch, capsys, words, message) -> None:
