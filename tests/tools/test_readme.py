@@ -94,7 +94,7 @@ def project(folder: Path) -> Path:
         benchmark = BenchmarkReport(
             **header(pipeline, "benchmark"),
             device="host",
-            plan={"n_threads": [2, 1] if pipeline == "air" else [1, 2]},
+            plan={"n_threads": [1, 2]},
             variants={"onnx-int8": {"size_mib": 1.5, "latency_ms": {"p95": 12.0}}},
             groups={},
             ships="onnx-int8",
@@ -123,7 +123,6 @@ def test_a_lost_comparison_and_a_failed_gate_are_shown_loudly(tmp_path: Path) ->
     assert f"| late, **a rival** | RMSE 76.0 [70.0, 80.0] | ridge | +2.5 [+1, +4]: **behind** {edge}" in text
     assert f"| late | AUC 0.900 [0.850, 0.950] | forest: 0.870 | +0.03 [+0.01, +0.05]: ahead {edge}" in text
     assert "| size_mib | <= 1 MiB | 1.5 | -50% | **FAIL** |" in text
-    assert "verdict on one thread (`air` on 2) of one, 2 threads." in text
 
 
 @pytest.mark.parametrize(
@@ -146,6 +145,15 @@ def test_a_result_of_too_few_units_has_no_interval_and_a_row(tmp_path: Path) -> 
     reports = folder / "reports" / "thermal"
     write_report(reports, read_report(reports, TrainReport).model_copy(update={"interval": {}}))
     assert "| late | AUC 0.900 (no interval) | forest: 0.870 |" in with_results(f"{BEGIN}{END}", folder)
+
+
+def test_latencies_of_several_machines_are_told_apart(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    assert "verdict on one thread of one, 2 threads." in with_results(f"{BEGIN}{END}", folder)
+    other = Environment(cpu="other", threads=8, load_1min=0.0, versions={})
+    said = with_results(f"{BEGIN}{END}", change(folder, "benchmark", environment=other, plan={"n_threads": [4]}))
+    assert "verdict on 4 threads of other, 8 threads (`oil`); " in said
+    assert "; one thread of one, 2 threads (`activity`, `air`, `thermal`)." in said
 
 
 def test_pipelines_without_results_of_the_full_profile_are_named(tmp_path: Path) -> None:

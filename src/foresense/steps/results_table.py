@@ -22,7 +22,7 @@ GATES_HEAD = (
 NOTE = (
     "Difference: the model minus its best rival on the same held-out data; where a rival ships, the best network minus "
     "that rival. Errors (MSE, in squared scaled units, and RMSE) are better when lower, all others when higher. "
-    "Latency of one forecast, label or verdict on one thread{except_for} of {cpu}, {threads} threads."
+    "Latency of one forecast, label or verdict on {machines}."
 )
 
 
@@ -95,10 +95,7 @@ def table(rows: Rows) -> list[str]:
     """
     if not rows:
         return []
-    environment = next(iter(rows.values()))[2].environment
-    headline_threads = {name: benchmark.plan["n_threads"][0] for name, (*_, benchmark) in rows.items()}
-    more = ", ".join(f"`{name}` on {n}" for name, n in headline_threads.items() if n != 1)
-    note = NOTE.format(cpu=environment.cpu, threads=environment.threads, except_for=f" ({more})" if more else "")
+    note = NOTE.format(machines=_machines({name: benchmark for name, (_, _, benchmark) in rows.items()}))
     return [*HEAD, *(_row(name, *found) for name, found in rows.items()), "", note]
 
 
@@ -118,6 +115,19 @@ def _results(layout: Layout, pipeline: str) -> tuple[TrainReport, BenchmarkRepor
     except FileNotFoundError:
         return None
     return (train, benchmark) if train.profile == benchmark.profile == "full" else None
+
+
+def _machines(benchmarks: Mapping[str, BenchmarkReport]) -> str:
+    """Where latencies were measured, on how many threads; with the pipelines' names where that differs."""
+    names: dict[str, list[str]] = {}
+    for name, benchmark in benchmarks.items():
+        n_threads, machine = benchmark.plan["n_threads"][0], benchmark.environment
+        used = "one thread" if n_threads == 1 else f"{n_threads} threads"
+        place = f"{used} of {machine.cpu}, {machine.threads} threads"
+        names.setdefault(place, []).append(f"`{name}`")
+    if len(names) == 1:
+        return next(iter(names))
+    return "; ".join(f"{place} ({', '.join(found)})" for place, found in names.items())
 
 
 def _row(name: str, config: AnyPipeline, train: TrainReport, benchmark: BenchmarkReport) -> str:
