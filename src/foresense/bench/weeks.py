@@ -36,7 +36,7 @@ class Asked:
     readout: Callable[[np.ndarray], np.ndarray]
 
     def auroc(self, features: np.ndarray) -> float:
-        """Of people, by the mean of what is read from their weeks."""
+        """Of people, by the mean of what is read from the features (n, 96) of their weeks."""
         of_weeks = self.readout(features)
         of_people = np.bincount(self.owners, weights=of_weeks) / np.bincount(self.owners)
         rng = np.random.default_rng(0)

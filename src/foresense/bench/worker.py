@@ -161,7 +161,11 @@ def latencies_ms(forecast: Forecaster, inputs: np.ndarray, n_warmup: int, n_time
 
 
 def quality(forecast: Forecaster, windows: Path, n: int | None) -> dict[str, float]:
-    """Mean squared and absolute error over the test part, scaled units; over `n` evenly spread windows where given."""
+    """Mean squared and absolute error over the test part, scaled units; over `n` evenly spread windows where given.
+
+    Raises:
+        ValueError: there is no test window.
+    """
     index = json.loads((windows / "index.json").read_text())
     samples = np.load(windows / "samples.npy", mmap_mode="r", allow_pickle=False)
     starts = np.load(windows / "starts_test.npy", allow_pickle=False)

@@ -34,6 +34,9 @@ def seasonal_naive(horizon: int, season: int) -> Forecast:
     Args:
         horizon: Samples to forecast.
         season: Samples of one season (24 for a day of hours).
+
+    Returns:
+        The forecast; it raises ValueError for a context that is shorter than a season.
     """
     steps = np.arange(horizon) % season
 

@@ -25,7 +25,7 @@ class ErrorSums:
     squared_by_step: np.ndarray
 
     def summary(self) -> dict[str, float]:
-        """MSE and MAE over windows, steps and channels alike."""
+        """`mse` (squared scaled units) and `mae` (scaled units) over windows, steps and channels alike."""
         return {"mse": float(self.squared.mean()), "mae": float(self.absolute.mean())}
 
 

@@ -28,7 +28,7 @@ class DLinear(nn.Module):
                 nn.init.constant_(weights, 1 / self.used)
 
     def forward(self, context: torch.Tensor) -> torch.Tensor:
-        """Forecast from the newest samples of `context`."""
+        """(n, context, n_channels) to (n, horizon, n_channels), from the newest samples of `context`."""
         series = context[:, -self.used :].transpose(1, 2)  # (n, n_channels, used)
         padded = nn.functional.pad(series, (KERNEL // 2, KERNEL // 2), mode="replicate")
         trend = nn.functional.avg_pool1d(padded, KERNEL, stride=1)

@@ -53,7 +53,7 @@ class PatchTst(nn.Module):
         shortcut[-len(weights) :] = torch.from_numpy(weights)
 
     def forward(self, context: torch.Tensor) -> torch.Tensor:
-        """Forecast from the newest samples of `context`."""
+        """(n, context, n_channels) to (n, horizon, n_channels), from the newest samples of `context`."""
         newest = context[:, -self.used :]
         if self.padding:
             newest = torch.cat([newest, newest[:, -1:].expand(-1, self.padding, -1)], dim=1)

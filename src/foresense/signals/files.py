@@ -12,7 +12,11 @@ from typing import Any
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` beside `path`, flush it to the disk, then rename: a reader sees all of it or nothing."""
+    """Write `content` beside `path`, flush it to the disk, then rename: a reader sees all of it or nothing.
+
+    Raises:
+        OSError: the disk is full or may not be written; nothing is left beside `path`, and what was there stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

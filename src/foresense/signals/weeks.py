@@ -65,11 +65,11 @@ class WeekWindows:
         return np.asarray(self.labels[self.owners])
 
     def people_of(self, turn: int, role: int) -> np.ndarray:
-        """Rows of the people with a role in a turn."""
+        """(n,), int64: rows of the people with a role in a turn."""
         return np.flatnonzero(self.roles[turn] == role)
 
     def weeks_of(self, turn: int, role: int) -> np.ndarray:
-        """Rows of their weeks."""
+        """(n,), int64: rows of the weeks of these people."""
         return np.flatnonzero(self.roles[turn][self.owners] == role)
 
     def minutes(self) -> Minutes:

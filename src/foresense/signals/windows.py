@@ -78,7 +78,12 @@ class Scaler:
 
 
 def read_scaler(path: Path) -> Scaler:
-    """Read what `Scaler.write` wrote."""
+    """Read what `Scaler.write` wrote.
+
+    Raises:
+        FileNotFoundError: with the path.
+        ValueError: the file is not JSON.
+    """
     content = read_json(path)
     return Scaler(
         kind=content["kind"],
@@ -180,6 +185,10 @@ def open_windows(folder: Path) -> Windows:
         folder: `data/windows/<pipeline>/<group>`, with `samples.npy` (n_rows, n_channels) float32,
             `row_times_s.npy`, `asset_of_row.npy`, `starts_{train,validation,test}.npy`, `scaler.json`, `index.json`,
             and `imputed.npy` where filled-in values are known.
+
+    Raises:
+        FileNotFoundError: one of them is missing: the step `window` has not finished.
+        ValueError: one of the JSON files is damaged.
     """
     imputed = folder / "imputed.npy"
     index = read_json(folder / "index.json")

@@ -75,7 +75,11 @@ class Batch:
 
     @classmethod
     def of_asset(cls, asset: str, times_ns: np.ndarray, channels: tuple[str, ...], values: np.ndarray) -> Batch:
-        """Samples of one asset."""
+        """Samples of one asset: `times_ns` (n,), int64; `values` (n, n_channels), as in `Batch`.
+
+        Raises:
+            ValueError: shapes that do not fit together.
+        """
         import numpy as np
 
         return cls((asset,), np.zeros(len(times_ns), np.int32), times_ns, channels, values)

@@ -53,10 +53,15 @@ class FitPlan:
     Attributes:
         n_epochs: At most so many passes.
         batch_size: Items of one optimizer step.
+        learning_rate: The highest of the schedule.
+        schedule: Its course over all optimizer steps.
+        optimizer: Which.
+        clip_norm: Longest gradient, of all parameters together; None: as long as it is.
         micro_batch: Items that go through the network at once; gradients add up to `batch_size`.
         patience: Stop after so many epochs without a better validation number.
         bf16: Run the forward pass under bfloat16 autocast.
         compile: Compile the forward and backward pass.
+        seed: Of the order of the items and of dropout.
         checkpoint_every_s: Seconds between two checkpoints inside an epoch; one is written after each epoch too.
     """
 
