@@ -16,6 +16,7 @@ from prefect.states import Cancelled
 
 from foresense.config import PipelineConfig, read_any, read_stages
 from foresense.steps.run import stream
+from tasks.publish import key_of
 from tasks.reproduce import BUSY, ROOT, StepFailedError, StoreBusyError
 from tasks.stages import patient
 from tasks.worker import end_with_worker
@@ -51,7 +52,9 @@ def watch(pipeline: str) -> None:
         }
         for asset, one in found["assets"].items()
     ]
-    create_table_artifact(key=f"{pipeline}-drift", table=rows, description=f"Drift of {pipeline}, {found['night']}")
+    create_table_artifact(
+        key=key_of(pipeline, "drift"), table=rows, description=f"Drift of {pipeline}, {found['night']}"
+    )
 
 
 @patient("promote")
@@ -60,7 +63,9 @@ def promote(pipeline: str) -> None:
     call(*FORESENSE, "night", "promote", pipeline)
     found = newest(pipeline, "decisions.json")
     create_table_artifact(
-        key=f"{pipeline}-promotion", table=found["assets"], description=f"Decisions of {pipeline}, {found['night']}"
+        key=key_of(pipeline, "promotion"),
+        table=found["assets"],
+        description=f"Decisions of {pipeline}, {found['night']}",
     )
 
 
@@ -75,7 +80,9 @@ def write_page(pipeline: str) -> None:
     """Write the page of the night."""
     lines = call(*FORESENSE, "night", "page", pipeline)
     create_markdown_artifact(
-        key=f"{pipeline}-night", markdown=f"The page of the night: `{lines[-1]}`", description=f"Night of {pipeline}"
+        key=key_of(pipeline, "night"),
+        markdown=f"The page of the night: `{lines[-1]}`",
+        description=f"Night of {pipeline}",
     )
 
 

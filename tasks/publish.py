@@ -2,41 +2,53 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from foresense.signals.reports import Header
 from tasks.reproduce import ROOT
 
 #: Key of an artifact -> the picture that it shows, and of what.
 PICTURES = {
     "forecast": ("*-forecast.png", "Forecasts"),
-    "confusion": ("confusion.png", "Labels of the people held out"),
+    "confusion": ("confusion.png", "Labels of what was held out"),
+    "candidates": ("candidates.png", "Candidates and rivals"),
 }
 
 
 def publish(step: str, pipeline: str, project: Path = ROOT) -> None:
-    """Publish the report of `step`; with `train` a picture of its forecasts or labels, with `benchmark` the gates."""
+    """Publish the report of `step` and its gates; with `train` pictures of its forecasts, labels or candidates."""
     folder = project / "reports" / pipeline
     report: dict[str, Any] = json.loads((folder / f"{step}.json").read_text())
-    create_table_artifact(key=f"{pipeline}-{step}", table=rows(report), description=f"Report of {step} of {pipeline}")
+    create_table_artifact(key=key_of(pipeline, step), table=rows(report), description=f"Report of {step} of {pipeline}")
     if report["gates"]:
         create_table_artifact(
-            key=f"{pipeline}-{step}-gates", table=gate_rows(report), description=f"Gates of {step} of {pipeline}"
+            key=key_of(pipeline, f"{step}-gates"), table=gate_rows(report), description=f"Gates of {step} of {pipeline}"
         )
-    for key, (pattern, what) in PICTURES.items() if step == "train" else ():
+    for name, (pattern, what) in PICTURES.items() if step == "train" else ():
         pictures = sorted((folder / "plots").glob(pattern))
         if pictures:
             create_markdown_artifact(
-                key=f"{pipeline}-{key}", markdown=picture(pictures[0]), description=f"{what} of {pipeline}"
+                key=key_of(pipeline, name), markdown=picture(pictures[0]), description=f"{what} of {pipeline}"
             )
 
 
+def key_of(pipeline: str, what: str) -> str:
+    """Key of an artifact: Prefect takes small letters, digits and dashes, a pipeline may be called `Press_2`."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{pipeline}-{what}".lower())
+
+
 def rows(report: dict[str, Any]) -> list[dict[str, str]]:
-    """The report as rows of key and value; inner mappings one level deep, longer values as JSON."""
+    """The report as rows of key and value; inner mappings one level deep, longer values as JSON.
+
+    What a training concludes comes first, and what every report has (commit, versions, digests) last.
+    """
     flat: list[dict[str, str]] = []
-    for key, value in report.items():
+    for key in sorted(report, key=lambda key: (key != "conclusion", key in Header.model_fields)):
+        value = report[key]
         if key == "gates":
             continue
         inner = value if isinstance(value, dict) else {"": value}

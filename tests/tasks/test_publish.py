@@ -4,12 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+from prefect.client.schemas.actions import ArtifactCreate
 
 from tasks import publish
 
 
 @pytest.mark.parametrize(
-    ("file", "key"), [("plots/a-forecast.png", "p-forecast"), ("plots/confusion.png", "p-confusion")]
+    ("file", "key"),
+    [
+        ("plots/a-forecast.png", "p-forecast"),
+        ("plots/confusion.png", "p-confusion"),
+        ("plots/candidates.png", "p-candidates"),
+    ],
 )
 def test_a_training_shows_its_own_kind_of_picture(tmp_path: Path, monkeypatch, file: str, key: str) -> None:
     shown: list[tuple[str, str]] = []
@@ -24,3 +30,15 @@ def test_a_training_shows_its_own_kind_of_picture(tmp_path: Path, monkeypatch, f
     publish.publish("train", "p", tmp_path)
     publish.publish("train", "p", tmp_path)
     assert shown == [(key, f"![{Path(file).stem}](data:image/png;base64,cGljdHVyZQ==)")] * 2
+
+
+@pytest.mark.parametrize("pipeline", ["press-2", "My_Press 2", "öfen"])
+def test_prefect_takes_the_key_of_every_name_of_a_pipeline(pipeline: str) -> None:
+    key = publish.key_of(pipeline, "train-gates")
+    assert ArtifactCreate(key=key, type="table", data="[]").key == key
+    assert key.endswith("-train-gates")
+
+
+def test_a_report_begins_with_its_conclusion_and_ends_with_where_it_comes_from() -> None:
+    report = {"pipeline": "p", "git_commit": "abc", "gates": [], "test": {"mse": 0.5}, "conclusion": "it is ahead"}
+    assert [row["key"] for row in publish.rows(report)] == ["conclusion", "test.mse", "pipeline", "git_commit"]

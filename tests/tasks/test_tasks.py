@@ -237,7 +237,7 @@ def test_a_report_becomes_rows_and_its_gates_a_table(tmp_path: Path) -> None:
         "passed": False,
     }
     report = {"step": "train", "test": {"mse": 0.5}, "gates": [gate]}
-    assert rows(report) == [{"key": "step", "value": "train"}, {"key": "test.mse", "value": "0.5"}]
+    assert rows(report) == [{"key": "test.mse", "value": "0.5"}, {"key": "step", "value": "train"}]
     assert gate_rows(report)[0]["verdict"] == "FAIL"
     assert gate_rows(report)[0]["headroom"] == "-100%"
 
