@@ -1,4 +1,4 @@
-"""Runs that meet: two at once, a damaged file of weights, a clock that was set back."""
+"""What a step leaves in MLflow; runs that meet: two at once, a damaged file of weights, a clock that was set back."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from foresense.config import PipelineConfig
-from foresense.signals import Layout, tree_sha256
+from foresense.config import PipelineConfig, TrainConfig
+from foresense.signals import Layout, TrainReport, tree_sha256, write_json
 from foresense.steps import frame
 from foresense.steps.frame import StepRun
 from foresense.steps.process import StepBusyError, only_one
 from foresense.steps.report import Overview
-from foresense.steps.run import damaged_weights_said, run_smoke, run_step
+from foresense.steps.run import STEP_FUNCTIONS, damaged_weights_said, run_smoke, run_step
+from foresense.tracking import open_client, open_run
 from foresense.training.checkpoint import read_checkpoint, write_checkpoint
 
 CONFIG = PipelineConfig.model_validate(
@@ -59,6 +60,37 @@ def test_a_damaged_checkpoint_says_what_to_remove(n_bytes: int, tmp_path: Path, 
         read_checkpoint(path)
     with pytest.raises(KeyError), damaged_weights_said(run):
         raise KeyError("x")
+
+
+def learns(run: StepRun, section: TrainConfig) -> TrainReport:
+    """A training that takes no time."""
+    with open_run(run.layout, run.pipeline, "hall full", {}) as mlflow_run:
+        write_json(
+            run.paths.reports / "metrics.json", {"test_mse": 0.5, "median_ratio": None}
+        )  # of a fleet that stands still
+    return TrainReport.model_construct(mlflow_run_id=mlflow_run.run_id)
+
+
+@pytest.mark.slow
+def test_two_trainings_can_be_compared_by_what_params_yaml_asked_of_them(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setitem(STEP_FUNCTIONS, "train", f"{__name__}:learns")
+    found = []
+    for rate in (1e-3, 5e-4):
+        section = {
+            **CONFIG.model_dump(exclude_defaults=True),
+            "train": {"candidates": {"only": {"learning_rate": rate}}},
+        }
+        report = run_step(StepRun("train", "hall", layout), PipelineConfig.model_validate(section))
+        assert report.mlflow_run_id is not None
+        found.append(open_client(layout).get_run(report.mlflow_run_id).data)
+    first, second = (set(one.params.items()) for one in found)
+    assert first - second == {("train.candidates.only.learning_rate", "0.001")}
+    assert second - first == {("train.candidates.only.learning_rate", "0.0005")}
+    assert ("window.context", "24") in first & second
+    assert found[0].metrics == {"headline/test_mse": 0.5}
 
 
 def at(hours: int) -> type[datetime]:

@@ -1,5 +1,6 @@
 """Runs in a real SQLite store: nested, failed, found by the model's digest, opened by several processes at once."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from foresense.signals import Layout
-from foresense.tracking import attach_to_model, open_run, tracking_uri
+from foresense.tracking import add_to_run, attach_to_model, open_run, tracking_uri
 
 
 @pytest.fixture
@@ -37,10 +38,26 @@ def test_a_run_its_child_and_what_is_added_to_it_later(layout: Layout) -> None:
     assert [point.value for point in client.get_metric_history(run.run_id, "validation/loss")] == [1.0, 0.5]
     (used,) = client.get_run(run.run_id).inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("oil", "ab" * 18)
+    first = client.get_run(run.run_id)
+    assert re.fullmatch(r"first \d{4}-\d\d-\d\d \d\d:\d\d", first.info.run_name)  # two runs never look alike
+    kind = client.get_experiment(first.info.experiment_id).tags["mlflow.experimentKind"]
+    assert kind == "custom_model_development"  # else the page opens among chats and judges
     nested = client.get_run(child.run_id)
     assert nested.data.tags["mlflow.parentRunId"] == run.run_id
     assert nested.data.metrics["latency_ms_p95"] == 3.5
     assert nested.info.status == "FINISHED"
+
+    asked = {"window": {"context": 48}, "train": {"candidates": {"tuned": {}}}, "ingest": {"channels": [{"name": "a"}]}}
+    add_to_run(layout, "oil", run.run_id, parameters=asked, metrics={"headline/test_mse": 0.25})
+    ended = client.get_run(run.run_id)
+    assert ended.info.status == "FINISHED"
+    assert ended.data.params == {
+        "learning_rate": "1e-05",
+        "window.context": "48",
+        "train.candidates.tuned": "{}",
+        "ingest.channels": '[{"name": "a"}]',
+    }
+    assert ended.data.metrics["headline/test_mse"] == 0.25
 
     elsewhere = attach_to_model(layout, "oil", "pulled-from-a-remote", metrics={"x": 1.0})
     assert elsewhere not in (run.run_id, child.run_id)

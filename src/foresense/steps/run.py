@@ -21,7 +21,7 @@ from foresense.config import (
     steps_with_section,
 )
 from foresense.config.smoke import shrink
-from foresense.signals import Layout, Report
+from foresense.signals import Layout, Report, read_json
 from foresense.steps.frame import Profile, StepRun
 from foresense.steps.leftovers import clear_leftovers
 from foresense.steps.process import only_one
@@ -63,7 +63,24 @@ def run_step(run: StepRun, config: AnyPipeline) -> Report:
         clear_leftovers(run.paths, run.step)
         with damaged_weights_said(run):
             report: Report = getattr(import_module(module), function)(run, section)
+        if run.step == "train" and report.mlflow_run_id is not None:
+            _tell_run(run, config, report.mlflow_run_id)
     return report
+
+
+def _tell_run(run: StepRun, config: AnyPipeline, run_id: str) -> None:
+    """Tell MLflow's run of a training what params.yaml asked up to there, by its keys, and its headline numbers."""
+    from foresense.tracking import add_to_run
+
+    sections = {*STEPS[: STEPS.index("train") + 1], "fleet"}
+    headlines = read_json(run.paths.reports / "metrics.json")
+    add_to_run(
+        run.layout,
+        run.pipeline,
+        run_id,
+        parameters=config.model_dump(mode="json", exclude_defaults=True, include=sections),
+        metrics={f"headline/{name}": float(value) for name, value in headlines.items() if value is not None},
+    )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from foresense.tracking.mlflow_model import save_mlflow_model
 from foresense.tracking.mlflow_store import (
     MlflowRun,
+    add_to_run,
     attach_to_model,
     open_client,
     open_run,
@@ -13,6 +14,7 @@ from foresense.tracking.mlflow_store import (
 
 __all__ = [
     "MlflowRun",
+    "add_to_run",
     "attach_to_model",
     "open_client",
     "open_run",

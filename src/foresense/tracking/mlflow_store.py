@@ -1,13 +1,16 @@
 """Runs of MLflow by `MlflowClient`, never by its fluent state; a run and a model find each other by `model_sha256`."""
 
 import fcntl
+import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from time import time
+from typing import Any
 
 import psutil
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
@@ -20,6 +23,8 @@ NAME_TAG = "mlflow.runName"
 MODEL_TAG = "model_sha256"
 DATA_TAG = "data_sha256"
 CHECKOUT_TAG = "foresense.checkout"
+#: What MLflow's page sorts an experiment by: trainings, not chats (its own names).
+KIND_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -103,13 +108,13 @@ def open_run(layout: Layout, pipeline: str, name: str, tags: Mapping[str, str]) 
     Args:
         layout: Where the local store is.
         pipeline: Name of the experiment.
-        name: Name of the run.
+        name: Name of the run; the time (UTC) is added, because two runs that are compared need two names.
         tags: What the run is tagged with; `data_sha256` stands as the run's data set, too.
     """
     client, experiment_id = open_store(layout, pipeline)
     here = {CHECKOUT_TAG: f"{platform.node()}:{layout.root}"}
     _end_killed(client, experiment_id, here[CHECKOUT_TAG])
-    with _started(client, experiment_id, name, {**tags, **here}) as run:
+    with _started(client, experiment_id, f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M}", {**tags, **here}) as run:
         if DATA_TAG in tags:
             run.dataset(pipeline, tags[DATA_TAG])
         yield run
@@ -144,6 +149,35 @@ def attach_to_model(
     for path in artifacts:
         run.artifact(path, path.name if path.is_dir() else None)
     return run.run_id
+
+
+def add_to_run(
+    layout: Layout, pipeline: str, run_id: str, *, parameters: Mapping[str, Any], metrics: Mapping[str, float]
+) -> None:
+    """Add to a run, also to one that has ended.
+
+    Args:
+        layout: Where the local store is.
+        pipeline: Name of the experiment.
+        run_id: The run.
+        parameters: Mappings within it give names with dots (`train.candidates.small.n_epochs`); a list is one value.
+        metrics: Numbers to record.
+    """
+    client, experiment_id = open_store(layout, pipeline)
+    run = MlflowRun(client, experiment_id, run_id)
+    run.parameters(_dotted(parameters))
+    run.metrics(metrics)
+    run.flush()
+
+
+def _dotted(values: Mapping[str, Any], before: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _dotted(value, f"{before}{name}.")
+        else:
+            flat[before + name] = json.dumps(value) if isinstance(value, list | dict) else value
+    return flat
 
 
 def run_of_model(client: MlflowClient, experiment_id: str, pipeline: str, model_sha256: str) -> str:
@@ -197,7 +231,7 @@ def open_store(layout: Layout, experiment: str) -> tuple[MlflowClient, str]:
         if found:
             return client, str(found.experiment_id)
         artifacts = (layout.tracking / "artifacts" / experiment).resolve().as_uri() if is_local else None
-        return client, str(client.create_experiment(experiment, artifact_location=artifacts))
+        return client, str(client.create_experiment(experiment, artifact_location=artifacts, tags=KIND_TAGS))
 
 
 def open_client(layout: Layout) -> MlflowClient:
