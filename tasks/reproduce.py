@@ -100,8 +100,9 @@ def is_current(stage: str, project: Path = ROOT) -> bool:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    in_the_project = {"core": {"site_cache_dir": str(project / ".dvc-site")}}  # .dvc/config says it from the root
     try:
-        with Repo(str(project)) as repo:
+        with Repo(str(project), config=in_the_project) as repo:
             return not repo.status(targets=[f"{project / 'dvc.yaml'}:{stage}"], with_deps=True)
     except DvcException:
         return False

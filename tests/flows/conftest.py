@@ -173,7 +173,8 @@ def make_project(root: Path) -> Project:
     """A git checkout with DVC, two pipelines and stand-in steps."""
     for folder in ("flows", "tasks", "devices", ".dvc"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "tmp", "cache"))
-    for name in ("prefect.yaml", ".gitignore", ".dvcignore"):
+    (root / ".dvc-site" / "repo").mkdir(parents=True)
+    for name in ("prefect.yaml", ".gitignore", ".dvcignore", ".dvc-site/repo/.gitignore"):
         shutil.copy(ROOT / name, root / name)
     stages = (ROOT / "dvc.yaml").read_text()
     (root / "dvc.yaml").write_text(stages.replace("exec python -m foresense", "exec python stub.py"))

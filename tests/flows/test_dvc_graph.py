@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -31,6 +32,20 @@ def test_a_changed_training_parameter_runs_training_and_later_steps_of_that_pipe
     project.dvc("repro")
     assert project.started() == ["train@plant", "export@plant", "benchmark@plant"]
     assert "up to date" in project.dvc("status")
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")  # DVC 3.67.1 reads pygtrie so
+def test_what_dvc_remembers_lies_in_the_project_and_nobody_else_can_write_there(project, tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
+    project.env.pop("DVC_SITE_CACHE_DIR", None)
+    project.dvc("status")
+    monkeypatch.chdir(tmp_path)
+    assert not is_current("train@plant", project.root)
+    assert not (tmp_path / ".dvc-site").exists()
+    folders = [path for path in (project.root / ".dvc-site").rglob("*") if path.is_dir()]
+    assert any((folder / "cache.db").is_file() for folder in folders)
+    assert [oct(folder.stat().st_mode) for folder in folders if folder.stat().st_mode & stat.S_IWOTH] == []
+    assert project.call("git", "status", "--porcelain", "--", ".dvc-site").stdout == ""
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")  # DVC 3.67.1 reads pygtrie so
