@@ -208,7 +208,7 @@ def run(
         _show(_project(), pipeline, finished=True)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads cost a tiny model more than they bring
-    for report in run_smoke(_project(), pipeline):
+    for report in run_smoke(_project(), pipeline, typer.echo):
         typer.echo(f"{report.step}: {report.duration_s:.1f} s")
     scratch = _project() / "runs" / f"smoke-{pipeline}"
     typer.echo(f"{pipeline}: this shows that all steps work, not how good a model is; what it made lies in {scratch}")

@@ -94,7 +94,7 @@ def test_a_smoke_run_takes_every_step(project: Layout, monkeypatch) -> None:
     shutil.copytree(ROOT / "devices", project.project / "devices")
     pipelines = {"ward": WARD.model_dump(mode="json")}
     (project.project / "params.yaml").write_text(json.dumps({"pipelines": pipelines}))
-    assert [report.step for report in run_smoke(project.project, "ward")] == list(STEPS)
+    assert [report.step for report in run_smoke(project.project, "ward", print)] == list(STEPS)
     scratch = Layout(root=project.project / "runs" / "smoke-ward", project=project.project)
     found = overview(scratch, "ward")
     assert (found.steps, found.failed, found.unjudged) == (STEPS, [], {})

@@ -1,5 +1,6 @@
 """What a step leaves in MLflow; runs that meet: two at once, a damaged file of weights, a clock that was set back."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,8 +42,27 @@ def test_a_second_smoke_run_is_refused_and_touches_nothing_of_the_first(layout: 
         only_one(layout.cache, "smoke", "hall"),
         pytest.raises(StepBusyError, match=r"smoke@hall is running already, in process \d+"),
     ):
-        list(run_smoke(layout.project, "hall"))
+        list(run_smoke(layout.project, "hall", print))
     assert first.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "said"),
+    [
+        ("thermal", ["simulated machines (synthetic_images), not from the recordings of infrared_modules"]),
+        ("acoustic", ["simulated machines (synthetic_vibration), not from the recordings of cwru_bearing"]),
+        ("oil", []),
+        ("icu", []),
+    ],
+)
+def test_a_smoke_run_says_when_it_learns_from_other_recordings(pipeline: str, said: list[str], layout: Layout) -> None:
+    shutil.copy(Path(__file__).resolve().parents[2] / "params.yaml", layout.root)
+    heard: list[str] = []
+    with only_one(layout.cache, "smoke", pipeline), pytest.raises(StepBusyError):
+        list(run_smoke(layout.project, pipeline, heard.append))
+    assert len(heard) == len(said)
+    for line, words in zip(heard, said, strict=True):
+        assert line.startswith(f"{pipeline}: this small run learns from {words}: it shows that all steps run")
 
 
 @pytest.mark.parametrize("n_bytes", [0, 7, 40])

@@ -31,7 +31,8 @@ def shrink(config: AnyPipeline) -> AnyPipeline:
         config: Any valid pipeline.
 
     Returns:
-        A valid pipeline with the same sources, channels, scaler and kinds of model.
+        A valid pipeline with the same sources, channels, scaler and kinds of model; a detector of anomalies has a
+        simulation for its source.
     """
     if isinstance(config, ActivityConfig):
         return _shrink_activity(config)

@@ -133,10 +133,15 @@ def steps_of(project: Path, pipeline: str) -> tuple[str, ...]:
     return steps
 
 
-def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
+def run_smoke(project: Path, pipeline: str, echo: Callable[[str], None]) -> Iterator[Report]:
     """Run all steps of `pipeline`, shrunk, in this process, in `runs/smoke-<pipeline>`, which is emptied first.
 
     The pipeline need not stand under `stages:` yet, which is how one's own recordings are tried.
+
+    Args:
+        project: The checkout.
+        pipeline: Its name.
+        echo: Is told where other recordings than the pipeline's are learnt from.
 
     Yields:
         The report of each step when it ends.
@@ -144,7 +149,14 @@ def run_smoke(project: Path, pipeline: str) -> Iterator[Report]:
     Raises:
         StepBusyError: another process runs the same; its folder is left alone.
     """
-    config = shrink(read_any(project / "params.yaml", pipeline))
+    whole = read_any(project / "params.yaml", pipeline)
+    config = shrink(whole)
+    if config.ingest.source != whole.ingest.source:
+        echo(
+            f"{pipeline}: this small run learns from simulated machines ({config.ingest.source}), not from the "
+            f"recordings of {whole.ingest.source}: it shows that all steps run, and says nothing about those; try them "
+            f"with `foresense ingest {pipeline}`, `window` and `features`"
+        )
     with only_one(Layout(root=project, project=project).cache, "smoke", pipeline):
         fetch_raw(project, config)
         scratch = project / "runs" / f"smoke-{pipeline}"
