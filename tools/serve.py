@@ -5,6 +5,7 @@ Everything listens on this machine only and keeps its files in .prefect/ and mlf
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,7 +80,13 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise RuntimeError(f"{address}: no answer within {START_S} s; see {log}")
+    raise RuntimeError(f"{address}: no answer within {START_S} s; see {log}; on a busy machine try again")
+
+
+def is_taken(port: int) -> bool:
+    """Whether a program listens on `port` of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def prefect(*arguments: str) -> list[str]:
@@ -115,6 +122,13 @@ def deploy() -> list[str]:
 def main() -> int:
     """Start everything, print the addresses, wait for Ctrl-C."""
     port, mlflow_port = int(os.environ.get("PREFECT_PORT", "4200")), int(os.environ.get("MLFLOW_PORT", "5000"))
+    for name, number in (("PREFECT_PORT", port), ("MLFLOW_PORT", mlflow_port)):
+        if is_taken(number):
+            sys.stderr.write(
+                f"port {number} is taken by another program, perhaps another `make serve`: end that, or choose another "
+                f"port with {name}\n"
+            )
+            return 1
     say("Starting Prefect: about 20 s ...")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -134,6 +148,9 @@ def main() -> int:
     except KeyboardInterrupt:
         say("Ended.")
         return 0
+    except RuntimeError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
 
 
 def say(text: str) -> None:
