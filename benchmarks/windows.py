@@ -47,9 +47,8 @@ class OnDisk(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """The same on a memory-mapped file, as ours reads it."""
 
     def __init__(self, path: Path) -> None:
-        self.samples = np.load(
-            path, mmap_mode="c", allow_pickle=False
-        )  # torch warns of arrays that cannot be written to
+        # "c" and not "r": torch warns of arrays that cannot be written to
+        self.samples = np.load(path, mmap_mode="c", allow_pickle=False)
 
     def __len__(self) -> int:
         return len(self.samples) - CONTEXT - HORIZON + 1

@@ -46,7 +46,7 @@ def ingest(pipeline: str) -> str:
 
 @patient("window")
 def window(pipeline: str) -> str:
-    """Split by time, scale and index windows."""
+    """Split, scale and index windows."""
     return _run("window", pipeline)
 
 
