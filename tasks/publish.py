@@ -8,7 +8,6 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from foresense.signals.reports import Header
 from tasks.reproduce import ROOT
 
 #: Key of an artifact -> the picture that it shows, and of what.
@@ -17,6 +16,25 @@ PICTURES = {
     "confusion": ("confusion.png", "Labels of what was held out"),
     "candidates": ("candidates.png", "Candidates and rivals"),
 }
+#: What every report has, and nobody looks for first.
+PROVENANCE = frozenset(
+    [
+        "pipeline",
+        "step",
+        "profile",
+        "created_utc",
+        "git_commit",
+        "git_dirty",
+        "code_digest",
+        "data_sha256",
+        "schema_version",
+        "seed",
+        "duration_s",
+        "peak_rss_mib",
+        "environment",
+        "mlflow_run_id",
+    ]
+)
 
 
 def publish(step: str, pipeline: str, project: Path = ROOT) -> None:
@@ -47,7 +65,7 @@ def rows(report: dict[str, Any]) -> list[dict[str, str]]:
     What a training concludes comes first, and what every report has (commit, versions, digests) last.
     """
     flat: list[dict[str, str]] = []
-    for key in sorted(report, key=lambda key: (key != "conclusion", key in Header.model_fields)):
+    for key in sorted(report, key=lambda key: (key != "conclusion", key in PROVENANCE)):
         value = report[key]
         if key == "gates":
             continue

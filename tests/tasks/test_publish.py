@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prefect.client.schemas.actions import ArtifactCreate
 
+from foresense.signals.reports import Header
 from tasks import publish
 
 
@@ -41,4 +42,5 @@ def test_prefect_takes_the_key_of_every_name_of_a_pipeline(pipeline: str) -> Non
 
 def test_a_report_begins_with_its_conclusion_and_ends_with_where_it_comes_from() -> None:
     report = {"pipeline": "p", "git_commit": "abc", "gates": [], "test": {"mse": 0.5}, "conclusion": "it is ahead"}
+    assert set(Header.model_fields) == publish.PROVENANCE
     assert [row["key"] for row in publish.rows(report)] == ["conclusion", "test.mse", "pipeline", "git_commit"]

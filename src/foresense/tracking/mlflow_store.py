@@ -23,8 +23,6 @@ NAME_TAG = "mlflow.runName"
 MODEL_TAG = "model_sha256"
 DATA_TAG = "data_sha256"
 CHECKOUT_TAG = "foresense.checkout"
-#: What MLflow's page sorts an experiment by: trainings, not chats (its own names).
-KIND_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
 
 
@@ -108,13 +106,13 @@ def open_run(layout: Layout, pipeline: str, name: str, tags: Mapping[str, str]) 
     Args:
         layout: Where the local store is.
         pipeline: Name of the experiment.
-        name: Name of the run; the time (UTC) is added, because two runs that are compared need two names.
+        name: Name of the run; the time (UTC) stands before it, because two runs that are compared need two names.
         tags: What the run is tagged with; `data_sha256` stands as the run's data set, too.
     """
     client, experiment_id = open_store(layout, pipeline)
     here = {CHECKOUT_TAG: f"{platform.node()}:{layout.root}"}
     _end_killed(client, experiment_id, here[CHECKOUT_TAG])
-    with _started(client, experiment_id, f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M}", {**tags, **here}) as run:
+    with _started(client, experiment_id, f"{datetime.now(UTC):%Y-%m-%d %H:%M} {name}", {**tags, **here}) as run:
         if DATA_TAG in tags:
             run.dataset(pipeline, tags[DATA_TAG])
         yield run
@@ -160,7 +158,8 @@ def add_to_run(
         layout: Where the local store is.
         pipeline: Name of the experiment.
         run_id: The run.
-        parameters: Mappings within it give names with dots (`train.candidates.small.n_epochs`); a list is one value.
+        parameters: Mappings within it give names with dots (`train.candidates.small.n_epochs`); a list is one value,
+            with commas where it is plain: MLflow's page breaks JSON into a line for each.
         metrics: Numbers to record.
     """
     client, experiment_id = open_store(layout, pipeline)
@@ -176,8 +175,13 @@ def _dotted(values: Mapping[str, Any], before: str = "") -> dict[str, object]:
         if isinstance(value, Mapping) and value:
             flat |= _dotted(value, f"{before}{name}.")
         else:
-            flat[before + name] = json.dumps(value) if isinstance(value, list | dict) else value
+            flat[before + name] = _as_text(value) if isinstance(value, list | dict) else value
     return flat
+
+
+def _as_text(value: list[Any] | dict[str, Any]) -> str:
+    is_plain = isinstance(value, list) and not any(isinstance(one, list | dict) for one in value)
+    return ", ".join(map(str, value)) if is_plain else json.dumps(value)
 
 
 def run_of_model(client: MlflowClient, experiment_id: str, pipeline: str, model_sha256: str) -> str:
@@ -231,7 +235,7 @@ def open_store(layout: Layout, experiment: str) -> tuple[MlflowClient, str]:
         if found:
             return client, str(found.experiment_id)
         artifacts = (layout.tracking / "artifacts" / experiment).resolve().as_uri() if is_local else None
-        return client, str(client.create_experiment(experiment, artifact_location=artifacts, tags=KIND_TAGS))
+        return client, str(client.create_experiment(experiment, artifact_location=artifacts))
 
 
 def open_client(layout: Layout) -> MlflowClient:
