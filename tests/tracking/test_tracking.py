@@ -48,7 +48,7 @@ def test_a_run_its_child_and_what_is_added_to_it_later(layout: Layout) -> None:
     asked = {
         "window": {"context": 48, "bins": [0.5, 1.5]},
         "train": {"candidates": {"tuned": {}}},
-        "ingest": {"channels": [{"name": "a"}]},
+        "ingest": {"channels": [{"name": "a"}], "states": {"idle (door open)": "idle"}},
     }
     add_to_run(layout, "oil", run.run_id, parameters=asked, metrics={"headline/test_mse": 0.25})
     ended = client.get_run(run.run_id)
@@ -59,6 +59,7 @@ def test_a_run_its_child_and_what_is_added_to_it_later(layout: Layout) -> None:
         "window.bins": "0.5, 1.5",
         "train.candidates.tuned": "{}",
         "ingest.channels": '[{"name": "a"}]',
+        "ingest.states": '{"idle (door open)": "idle"}',
     }
     assert ended.data.metrics["headline/test_mse"] == 0.25
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ MODEL_TAG = "model_sha256"
 DATA_TAG = "data_sha256"
 CHECKOUT_TAG = "foresense.checkout"
 BATCH = 900  # MLflow takes at most 1000 metrics in one call
+#: A word in the name of a parameter; MLflow refuses others.
+_WORD = re.compile(r"[\w\- ]+")
 
 
 def tracking_uri(layout: Layout) -> str:
@@ -159,7 +162,8 @@ def add_to_run(
         pipeline: Name of the experiment.
         run_id: The run.
         parameters: Mappings within it give names with dots (`train.candidates.small.n_epochs`); a list is one value,
-            with commas where it is plain: MLflow's page breaks JSON into a line for each.
+            with commas where it is plain: MLflow's page breaks JSON into a line for each. A mapping with a key that
+            MLflow would refuse in a name is one value, too.
         metrics: Numbers to record.
     """
     client, experiment_id = open_store(layout, pipeline)
@@ -172,7 +176,7 @@ def add_to_run(
 def _dotted(values: Mapping[str, Any], before: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and all(map(_WORD.fullmatch, value)):
             flat |= _dotted(value, f"{before}{name}.")
         else:
             flat[before + name] = _as_text(value) if isinstance(value, list | dict) else value
