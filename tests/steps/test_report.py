@@ -121,7 +121,7 @@ def test_a_report_from_before_the_last_run_of_an_earlier_step_says_so(layout: La
     assert overview(layout, "mine").outdated == {"export": "window"}
     assert "done before the last window" in shown(layout)
     (remark,) = overview(layout, "mine").remarks
-    assert "where its output was other than before, `foresense run mine` runs the later ones" in remark
+    assert "`foresense run mine` runs the later steps again, but only if its output has changed" in remark
 
 
 def test_the_bound_of_landmarks_is_shown_where_there_is_one(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,8 +103,8 @@ class Overview:
         found = []
         if self.outdated:
             found.append(
-                "`done before the last ...`: that earlier step ran again afterwards; where its output was other than "
-                f"before, `foresense run {self.pipeline}` runs the later ones, and where it was the same, nothing"
+                "`done before the last ...`: that earlier step has run again since; "
+                f"`foresense run {self.pipeline}` runs the later steps again, but only if its output has changed"
             )
         benchmark = self.reports.get("benchmark")
         if self.failed and isinstance(benchmark, BenchmarkReport) and benchmark.plan.get("noisy"):
