@@ -76,7 +76,7 @@ def left(layout: Layout, pipeline: str, value: float, *, size_mib: float = 0.5, 
     group, metric, manifest, compared = KINDS[pipeline]
     paths, weights, file = layout.of(pipeline), f"{value:064.8f}", f"file of {value}"
     write_json(paths.recordings / "manifest.json", {"kind": "conditions"})
-    write_json(paths.windows / "manifest.json", {"recordings_sha256": data})
+    write_json(paths.windows / "manifest.json", {"groups": [group], "recordings_sha256": data})
     evaluation = {"model_sha256": weights, "test": {metric: value}, "windows_sha256": tree_sha256(paths.windows)}
     write_json(paths.models / group / "evaluation.json", evaluation)
     artefact = paths.exports / group
