@@ -110,7 +110,7 @@ def test_a_caller_who_stops_ends_the_spark_job(spark, fleet, alive, until) -> No
     assert sorted(path.name for path in fleet.records.glob("*.json")) == ["a.json"]
 
 
-def test_what_spark_gives_up_is_failed_and_can_be_started_again(spark, fleet, until) -> None:
+def test_what_spark_gives_up_is_failed_and_can_be_started_again(spark, fleet, alive, until) -> None:
     outcomes = fleet.start("spark", fleet.jobs({"a": "good", "b": "gate", "c": "gate", "d": "good"}))
     assert next(outcomes).asset == "a"
     until(lambda: len(fleet.running()) == 4, "two workers wait at the gate")
@@ -119,6 +119,7 @@ def test_what_spark_gives_up_is_failed_and_can_be_started_again(spark, fleet, un
     assert sorted((one.asset, one.status) for one in found) == [(asset, "failed") for asset in "bcd"]
     for one in found:
         assert re.fullmatch(r"Spark gave up: .*Job \d+ cancelled.*", one.reason)
+    until(lambda: not any(map(alive, fleet.running())), "the workers of the cancelled job have ended")
     fleet.open_gate()
     again = fleet.run("spark", {"a": "good", "b": "gate", "c": "gate", "d": "good"})
     assert {one.status for one in again.values()} == {"success"}
