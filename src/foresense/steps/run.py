@@ -240,7 +240,7 @@ def stream(command: list[str], folder: Path, echo: Callable[[str], None]) -> int
         Its exit code.
     """
     tools = str(Path(sys.executable).parent)  # `python` in dvc.yaml is the interpreter that runs this
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "foresense.steps.process", *command],
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -249,17 +249,17 @@ def stream(command: list[str], folder: Path, echo: Callable[[str], None]) -> int
         bufsize=1,
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"},
-    )
-    try:
-        if process.stdout is not None:
-            for line in process.stdout:
-                echo(line.rstrip("\n"))
-        return process.wait()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
+    ) as process:
         try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        raise
+            if process.stdout is not None:
+                for line in process.stdout:
+                    echo(line.rstrip("\n"))
+            return process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            raise
