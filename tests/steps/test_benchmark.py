@@ -173,6 +173,14 @@ def test_an_artefact_changed_after_its_export_is_refused(workshop: ModuleType, c
         benchmark(workshop.step("benchmark", copy), BenchmarkConfig(**PLAN))
 
 
+def test_an_artefact_of_older_recordings_is_not_measured_as_one_of_these(workshop: ModuleType, copy: Layout) -> None:
+    path = copy.of("plant").windows / "manifest.json"
+    write_json(path, {**read_json(path), "recordings_sha256": "cd" * 32})
+    said = r"exported for other recordings than .*windows/plant/\S+ holds now; run `foresense train plant` and"
+    with pytest.raises(ValueError, match=said):
+        benchmark(workshop.step("benchmark", copy), BenchmarkConfig(**PLAN))
+
+
 def test_without_artefacts_the_error_names_the_step(workshop: ModuleType, copy: Layout) -> None:
     shutil.rmtree(copy.of("plant").exports)
     with pytest.raises(FileNotFoundError, match=r"manifest\.json: not there; run `foresense export plant` first"):

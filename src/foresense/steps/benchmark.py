@@ -12,7 +12,7 @@ from foresense.bench.reach import open_session, why_not_measured
 from foresense.bench.verdict import NOT_MEASURED, REJECTED, SHIPS, add_quality_drop, judge_variants, worst_of
 from foresense.config import BenchmarkConfig, DeviceConfig, read_device
 from foresense.signals import BenchmarkReport, group_folders, read_json, recordings_digest, write_json
-from foresense.steps.benchmarking import headline_of, read_manifest, require_unchanged
+from foresense.steps.benchmarking import headline_of, read_manifest, require_current
 from foresense.steps.frame import StepRun
 
 Facts = dict[str, Any]
@@ -30,7 +30,7 @@ def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
         config: The plan, the device and the gates.
 
     Raises:
-        ValueError: an unknown gate; an artefact that changed after its export.
+        ValueError: an unknown gate; an artefact that changed after its export, or of other recordings.
         ConfigError: no such device.
         FileNotFoundError: windows or artefacts are absent; says which command writes them.
         WorkerError: a measuring process failed.
@@ -40,7 +40,7 @@ def benchmark(run: StepRun, config: BenchmarkConfig) -> BenchmarkReport:
     plan = Plan(config.n_warmup, config.n_timed, config.n_threads, config.n_quality)
     manifests = {folder.name: read_manifest(run, folder.name) for folder in group_folders(run.paths.windows)}
     for group, manifest in manifests.items():
-        require_unchanged(run, run.paths.exports / group, manifest)
+        require_current(run, run.paths.exports / group, manifest, "recordings")
     with measuring():
         load = os.getloadavg()[0]
         groups = {group: _measure(run, device, plan, group, manifest) for group, manifest in manifests.items()}
