@@ -12,20 +12,10 @@ import pytest
 
 from foresense.config import STEPS
 from foresense.signals import tree_sha256
+from tests.steps.hall import ONE_MILL
 
 #: As root of a user namespace of its own, which many systems give to everybody, and some to nobody.
 ALONE = ["unshare", "--map-root-user", "--mount"]
-SECTIONS = {
-    "description": "one mill",
-    "ingest": {
-        "source": "csv",
-        "raw": "hall",
-        "time_column": "time",
-        "channels": [{"name": "temp_body", "unit": "Cel"}],
-    },
-    "window": {"context": 24, "horizon": 6},
-    "train": {"candidates": {"only": {}}},
-}
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def project(tmp_path: Path) -> Path:
     times = pd.date_range("2024-01-01", periods=800, freq="h")
     values = np.random.default_rng(0).normal(60, 5, 800)  # noise, which no codec makes much smaller: 6 KiB
     pd.DataFrame({"time": times, "temp_body": values}).to_csv(root / "data" / "raw" / "hall" / "mill.csv", index=False)
-    (root / "params.yaml").write_text(json.dumps({"pipelines": {"hall": SECTIONS}}))
+    (root / "params.yaml").write_text(json.dumps({"pipelines": {"hall": ONE_MILL}}))
     (root / "code.json").write_text(json.dumps({step: {"steps": "0" * 16} for step in STEPS}))
     return root
 

@@ -17,20 +17,9 @@ from foresense.steps.report import Overview
 from foresense.steps.run import STEP_FUNCTIONS, damaged_weights_said, run_smoke, run_step
 from foresense.tracking import open_client, open_run
 from foresense.training.checkpoint import read_checkpoint, write_checkpoint
+from tests.steps.hall import ONE_MILL
 
-CONFIG = PipelineConfig.model_validate(
-    {
-        "description": "one mill",
-        "ingest": {
-            "source": "csv",
-            "raw": "hall",
-            "time_column": "time",
-            "channels": [{"name": "temp_body", "unit": "Cel"}],
-        },
-        "window": {"context": 24, "horizon": 6},
-        "train": {"candidates": {"only": {}}},
-    }
-)
+CONFIG = PipelineConfig.model_validate(ONE_MILL)
 
 
 def test_a_second_smoke_run_is_refused_and_touches_nothing_of_the_first(layout: Layout) -> None:
